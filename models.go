@@ -1,0 +1,198 @@
+// What a car is, what may be asked of the processor, and what it answers.
+// Values and pure functions: nothing here runs on a goroutine of its own.
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A Car is one car of the catalogue. All fields are always present in its JSON.
+type Car struct {
+	ID           int     `json:"id"` // 1 or more, never reused
+	Name         string  `json:"name"`
+	Manufacturer string  `json:"manufacturer"`
+	Category     string  `json:"category"`
+	Year         int     `json:"year"`     // model year
+	Price        int     `json:"price"`    // as new, in whole US dollars
+	ImageURL     string  `json:"imageUrl"` // an absolute path on this server, or a URL
+	Details      Details `json:"details"`
+}
+
+// Details is a car's technical data.
+type Details struct {
+	Engine       string `json:"engine"`     // or motor
+	Horsepower   int    `json:"horsepower"` // SAE hp
+	Transmission string `json:"transmission"`
+	Drivetrain   string `json:"drivetrain"`
+}
+
+// An operation is what a CarRequest wants done.
+type operation int
+
+const (
+	getCar   operation = iota // find the car with the request's ID
+	listCars                  // a snapshot of the whole catalogue
+)
+
+// String names what is asked for, as log lines do.
+func (op operation) String() string {
+	if op == listCars {
+		return "car list"
+	}
+	return "car details"
+}
+
+// A CarRequest is one question to the processor. It carries the channel on
+// which its own answer comes back, so answers need no addressing and callers
+// never meet.
+type CarRequest struct {
+	ID int
+
+	// Response receives exactly one answer, unless the caller goes away first.
+	// The caller makes it and receives from it, the processor sends, nobody
+	// closes it. With capacity 1 the processor never has to wait for the
+	// caller; without, it waits on another goroutine.
+	Response chan CarResponse
+
+	// Op is what to do; its zero value gets the car with this ID.
+	Op operation
+
+	// Delay is this request's own processing time; nil means the server's.
+	// It counts only while the server simulates (see simulation).
+	Delay *time.Duration
+
+	// Done is closed when the caller no longer waits for the answer; nil means
+	// that it always waits.
+	Done <-chan struct{}
+}
+
+// abandoned reports whether the caller has gone away.
+func (req CarRequest) abandoned() bool {
+	select {
+	case <-req.Done:
+		return true
+	default:
+		return false
+	}
+}
+
+// A CarResponse is the answer to one CarRequest. Everything it points to is
+// immutable: nobody changes it again, so it may be read without a lock.
+type CarResponse struct {
+	Car   *Car  // the car asked for; nil for a list or an error
+	Error error // errCarNotFound, or nil
+
+	record   *record   // Car with its encoding
+	snapshot *snapshot // the answer to listCars
+	received time.Time // when the request came off the channel
+}
+
+// errCarNotFound answers a request for an ID that no car has.
+var errCarNotFound = errors.New("car not found")
+
+// A record is a car as the catalogue keeps it: encoded once, when it comes in,
+// and never changed after.
+type record struct {
+	car  Car
+	json []byte // with a newline at its end
+	hash uint64 // of json alone, so that it survives a restart
+	etag string // strong entity tag (RFC 9110, section 8.8.3)
+}
+
+func newRecord(car Car) *record {
+	body, err := encodeJSON(car)
+	if err != nil {
+		panic(err) // strings and integers can always be encoded
+	}
+	sum := sha256.Sum256(body)
+	hash := binary.BigEndian.Uint64(sum[:])
+	return &record{car: car, json: body, hash: hash, etag: fmt.Sprintf(`"%016x"`, hash)}
+}
+
+// A snapshot is the whole catalogue at one instant. Whoever holds one may read
+// it for as long as it likes: it is never written to again.
+type snapshot struct {
+	records []*record // by ascending ID
+	etag    string    // weak entity tag (RFC 9110, section 8.8.1), made from the records' hashes
+}
+
+func newSnapshot(records []*record) *snapshot {
+	var sum uint64
+	for _, rec := range records {
+		sum += rec.hash
+	}
+	return &snapshot{records: records, etag: fmt.Sprintf(`W/"%016x"`, sum)}
+}
+
+// json is the snapshot as a JSON array, put together from what the records hold.
+func (s *snapshot) json() []byte {
+	size := len("[]\n")
+	for _, rec := range s.records {
+		size += len(rec.json)
+	}
+	body := append(make([]byte, 0, size), '[')
+	for i, rec := range s.records {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, bytes.TrimSuffix(rec.json, []byte("\n"))...)
+	}
+	return append(body, "]\n"...)
+}
+
+// encodeJSON encodes v on one line with a newline at its end. It leaves <, >
+// and & as they are: our answers are never read as HTML.
+func encodeJSON(v any) ([]byte, error) {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, err
+	}
+	return body.Bytes(), nil
+}
+
+// cars is the built-in catalogue: the base trim of each, or the one that sold
+// most, with its US price at launch without destination charge. It is where
+// every catalogue starts; the processor works on its own copy.
+var cars = []Car{
+	{1, "Audi A4", "Audi", "Sedan", 2024, 42000, "/images/sedan.svg", Details{"2.0L Inline-4", 201, "7-speed Automatic", "All-Wheel Drive"}},
+	{2, "Mercedes-Benz E-Class", "Mercedes-Benz", "Sedan", 2017, 52150, "/images/sedan.svg", Details{"2.0L Turbo Inline-4", 241, "9-speed Automatic", "Rear-Wheel Drive"}},
+	{3, "BMW 3 Series", "BMW", "Sedan", 2019, 40250, "/images/sedan.svg", Details{"2.0L Turbo Inline-4", 255, "8-speed Automatic", "Rear-Wheel Drive"}},
+	{4, "Audi Q5", "Audi", "SUV", 2018, 41500, "/images/suv.svg", Details{"2.0L Turbo Inline-4", 252, "7-speed Dual-Clutch", "All-Wheel Drive"}},
+	{5, "Toyota Camry", "Toyota", "Sedan", 2025, 28400, "/images/sedan.svg", Details{"2.5L Inline-4 Hybrid", 225, "eCVT", "Front-Wheel Drive"}},
+	{6, "BMW X5", "BMW", "SUV", 2019, 60700, "/images/suv.svg", Details{"3.0L Turbo Inline-6", 335, "8-speed Automatic", "All-Wheel Drive"}},
+	{7, "Ford F-150", "Ford", "Pickup", 2021, 28940, "/images/pickup.svg", Details{"3.3L V6", 290, "10-speed Automatic", "Rear-Wheel Drive"}},
+	{8, "Mazda MX-5 Miata", "Mazda", "Convertible", 2016, 24915, "/images/convertible.svg", Details{"2.0L Inline-4", 155, "6-speed Manual", "Rear-Wheel Drive"}},
+	{9, "Porsche 911", "Porsche", "Sports Car", 2020, 97400, "/images/sports-car.svg", Details{"3.0L Twin-Turbo Flat-6", 379, "8-speed Dual-Clutch", "Rear-Wheel Drive"}},
+	{10, "Hyundai Ioniq 5", "Hyundai", "SUV", 2022, 39700, "/images/suv.svg", Details{"Single Electric Motor", 168, "1-speed Direct Drive", "Rear-Wheel Drive"}},
+	{11, "Volvo V60", "Volvo", "Wagon", 2019, 38900, "/images/wagon.svg", Details{"2.0L Turbo Inline-4", 250, "8-speed Automatic", "Front-Wheel Drive"}},
+	{12, "Honda Civic", "Honda", "Hatchback", 2022, 22900, "/images/hatchback.svg", Details{"2.0L Inline-4", 158, "CVT", "Front-Wheel Drive"}},
+	{13, "Ford Mustang", "Ford", "Coupe", 2015, 23600, "/images/coupe.svg", Details{"3.7L V6", 300, "6-speed Manual", "Rear-Wheel Drive"}},
+	{14, "Toyota Sienna", "Toyota", "Minivan", 2021, 34460, "/images/minivan.svg", Details{"2.5L Inline-4 Hybrid", 245, "eCVT", "Front-Wheel Drive"}},
+	{15, "Jaguar I-Pace", "Jaguar", "SUV", 2019, 69500, "/images/suv.svg", Details{"Dual Electric Motors", 394, "1-speed Direct Drive", "All-Wheel Drive"}},
+	{16, "Chevrolet Corvette", "Chevrolet", "Sports Car", 2020, 58900, "/images/sports-car.svg", Details{"6.2L V8", 490, "8-speed Dual-Clutch", "Rear-Wheel Drive"}},
+	{17, "Volkswagen Golf GTI", "Volkswagen", "Hatchback", 2018, 26415, "/images/hatchback.svg", Details{"2.0L Turbo Inline-4", 220, "6-speed Manual", "Front-Wheel Drive"}},
+	{18, "Jeep Wrangler", "Jeep", "SUV", 2018, 26995, "/images/suv.svg", Details{"3.6L V6", 285, "6-speed Manual", "Four-Wheel Drive"}},
+	{19, "Nissan Leaf", "Nissan", "Hatchback", 2018, 29990, "/images/hatchback.svg", Details{"Single Electric Motor", 147, "1-speed Direct Drive", "Front-Wheel Drive"}},
+	{20, "Fiat 124 Spider", "Fiat", "Convertible", 2017, 24995, "/images/convertible.svg", Details{"1.4L Turbo Inline-4", 160, "6-speed Manual", "Rear-Wheel Drive"}},
+	{21, "Bugatti Chiron", "Bugatti", "Sports Car", 2018, 2998000, "/images/sports-car.svg", Details{"8.0L Quad-Turbo W16", 1479, "7-speed Dual-Clutch", "All-Wheel Drive"}},
+	{22, "Kia Telluride", "Kia", "SUV", 2020, 31690, "/images/suv.svg", Details{"3.8L V6", 291, "8-speed Automatic", "Front-Wheel Drive"}},
+	{23, "Toyota Prius", "Toyota", "Hatchback", 2023, 27450, "/images/hatchback.svg", Details{"2.0L Inline-4 Hybrid", 194, "eCVT", "Front-Wheel Drive"}},
+	{24, "Subaru Outback", "Subaru", "Wagon", 2020, 26645, "/images/wagon.svg", Details{"2.5L Flat-4", 182, "CVT", "All-Wheel Drive"}},
+	{25, "Ford Maverick", "Ford", "Pickup", 2022, 19995, "/images/pickup.svg", Details{"2.5L Inline-4 Hybrid", 191, "eCVT", "Front-Wheel Drive"}},
+	{26, "Nissan Z", "Nissan", "Coupe", 2023, 39990, "/images/coupe.svg", Details{"3.0L Twin-Turbo V6", 400, "6-speed Manual", "Rear-Wheel Drive"}},
+	{27, "Chevrolet Bolt EV", "Chevrolet", "Hatchback", 2017, 36620, "/images/hatchback.svg", Details{"Single Electric Motor", 200, "1-speed Direct Drive", "Front-Wheel Drive"}},
+	{28, "Honda Odyssey", "Honda", "Minivan", 2018, 29990, "/images/minivan.svg", Details{"3.5L V6", 280, "9-speed Automatic", "Front-Wheel Drive"}},
+	{29, "Acura NSX", "Acura", "Sports Car", 2017, 156000, "/images/sports-car.svg", Details{"3.5L Twin-Turbo V6 Hybrid", 573, "9-speed Dual-Clutch", "All-Wheel Drive"}},
+	{30, "Alfa Romeo 4C", "Alfa Romeo", "Sports Car", 2015, 53900, "/images/sports-car.svg", Details{"1.7L Turbo Inline-4", 237, "6-speed Dual-Clutch", "Rear-Wheel Drive"}},
+	{31, "Toyota Tacoma", "Toyota", "Pickup", 2024, 31500, "/images/pickup.svg", Details{"2.4L Turbo Inline-4", 228, "8-speed Automatic", "Rear-Wheel Drive"}},
+	{32, "Volkswagen ID. Buzz", "Volkswagen", "Minivan", 2025, 59995, "/images/minivan.svg", Details{"Single Electric Motor", 282, "1-speed Direct Drive", "Rear-Wheel Drive"}},
+}
