@@ -1,0 +1,392 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// scratch is a folder that lives as long as the tests.
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "cars-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(status)
+}
+
+// binary builds the server and returns its path.
+var binary = sync.OnceValues(func() (string, error) {
+	// Go reuses the result of a test run until a file changes that the tests
+	// have looked at. The compiler looks at the server's for us, so we must, too.
+	filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		if entry != nil && entry.Name() == ".git" {
+			return fs.SkipDir
+		}
+		return err
+	})
+	path := filepath.Join(scratch, "cars.exe")
+	out, err := exec.Command("go", "build", "-o", path, "cars").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, err
+})
+
+// command is the server's command line, not yet started.
+func command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exec.Command(path, args...)
+}
+
+// A server is a process that listens.
+type server struct {
+	url, addr string
+	cmd       *exec.Cmd
+	lines     chan string // its standard error, line by line; closed at its end
+}
+
+// start runs the binary on a free port and returns when it listens.
+func start(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := launch(t, "", append([]string{"-addr", "localhost:0"}, args...)...)
+	_, s.url, _ = strings.Cut(s.waitForLine(t, "Listening on "), "Listening on ")
+	s.addr = strings.TrimPrefix(s.url, "http://")
+	return s
+}
+
+// launch runs the binary with one more line of environment. What is left of it
+// at the end of the test is killed.
+func launch(t *testing.T, env string, args ...string) *server {
+	t.Helper()
+	cmd := command(t, args...)
+	cmd.Env = append(os.Environ(), env)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	s := &server{cmd: cmd, lines: make(chan string, 10_000)}
+	go func() {
+		defer close(s.lines)
+		for scanner := bufio.NewScanner(stderr); scanner.Scan(); {
+			s.lines <- scanner.Text()
+		}
+	}()
+	return s
+}
+
+// waitForLine returns the next log line that contains text.
+func (s *server) waitForLine(t *testing.T, text string) string {
+	t.Helper()
+	for line := range s.lines {
+		if strings.Contains(line, text) {
+			return line
+		}
+	}
+	t.Fatalf("the server ended without logging %q", text)
+	return ""
+}
+
+// signal sends the server a signal.
+func (s *server) signal(t *testing.T, sig os.Signal) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows cannot send signals to a process; run this test on Linux or macOS")
+	}
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait returns how the server ended. It must do so within d.
+func (s *server) wait(t *testing.T, d time.Duration) *os.ProcessState {
+	t.Helper()
+	late := time.AfterFunc(d, func() {
+		t.Errorf("the server still runs after %v", d)
+		s.cmd.Process.Kill()
+	})
+	defer late.Stop()
+	for range s.lines { // Wait may close the pipe only when it has been read
+	}
+	s.cmd.Wait()
+	return s.cmd.ProcessState
+}
+
+// get returns status and body, or an error.
+func (s *server) get(path string) (int, string, error) {
+	resp, err := http.Get(s.url + path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body), err
+}
+
+// wantCar checks that the server answers a GET of path with the Audi.
+func (s *server) wantCar(t *testing.T, path string) {
+	t.Helper()
+	status, body, err := s.get(path)
+	if err != nil || status != 200 || !strings.Contains(body, `"name":"Audi A4"`) {
+		t.Errorf("GET %s: got %d %q, %v, want the Audi", path, status, body, err)
+	}
+}
+
+func TestLogTellsTheStory(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "-h")
+	if out, err := cmd.Output(); err != nil || !bytes.Contains(out, []byte("curl http://localhost:8080/api/cars/1")) {
+		t.Errorf("-h: got %s, %v, want an example", out, err)
+	}
+	s := start(t)
+	s.wantCar(t, "/api/cars/1")
+	for _, want := range []string{
+		"Try: curl " + s.url + "/api/cars/1",
+		"GET /api/cars/1 - Requesting car details asynchronously",
+		"Processing completed for car ID 1: Audi A4",
+	} {
+		if got := <-s.lines; !strings.HasSuffix(got, " INFO "+want) {
+			t.Errorf("got line %q, want %q", got, want)
+		}
+	}
+	s.signal(t, os.Interrupt)
+	s.waitForLine(t, "Stopped")
+	if state := s.wait(t, 5*time.Second); !state.Success() {
+		t.Errorf("the server ended with %v, want exit status 0", state)
+	}
+}
+
+func TestLogLevelWarnLogsWarningsOnly(t *testing.T) {
+	t.Parallel()
+	addr := freeAddr(t)
+	s := launch(t, "", "-addr", addr, "-log-level", "warn", "-delay", "0", "-jitter", "1ms")
+	s.url = "http://" + addr
+	s.waitForLine(t, "WARN -jitter has no effect") // logged when it listens already
+	s.wantCar(t, "/api/cars/1")
+	s.signal(t, syscall.SIGTERM)
+	for line := range s.lines {
+		t.Errorf("at level warn it logged %q", line)
+	}
+}
+
+// freeAddr returns an address that nobody listens on at the moment.
+func freeAddr(t *testing.T) string {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func TestStopAnswersTheRequestsInside(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "1s")
+	const requests = 50
+	var answered sync.WaitGroup
+	for range requests {
+		answered.Go(func() { s.wantCar(t, "/api/cars/1") })
+	}
+	for range requests {
+		s.waitForLine(t, "Requesting car details")
+	}
+	s.signal(t, syscall.SIGTERM)
+	s.waitForLine(t, "Stopping")
+	for { // the listener is closed just after that line
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			break
+		}
+		conn.Close()
+	}
+	answered.Wait()
+	if state := s.wait(t, 10*time.Second); !state.Success() {
+		t.Errorf("the server ended with %v, want exit status 0", state)
+	}
+}
+
+func TestStopTakesTenSecondsAtMost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 8 seconds; run without -short")
+	}
+	t.Parallel()
+	s := start(t)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		s.wantCar(t, "/api/cars/1?_delay=60000")
+	}()
+	s.waitForLine(t, "Requesting car details")
+	s.signal(t, syscall.SIGTERM)
+	if state := s.wait(t, 10*time.Second); !state.Success() {
+		t.Errorf("the server ended with %v, want exit status 0", state)
+	}
+	<-answered
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	go s.get("/api/cars/1?_delay=60000")
+	s.waitForLine(t, "Requesting car details")
+	s.signal(t, syscall.SIGTERM)
+	s.waitForLine(t, "Stopping")
+	s.signal(t, syscall.SIGTERM)
+	if state := s.wait(t, 2*time.Second); state.Success() {
+		t.Errorf("the server ended with %v, want it ended by the signal", state)
+	}
+}
+
+func TestFlagsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	busy, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	tests := []struct {
+		args   []string
+		env    string
+		status int
+		stderr string
+	}{
+		{[]string{"-colour", "red"}, "", 2, "flag provided but not defined: -colour"},
+		{[]string{"-delay", "fast"}, "", 2, "must be a duration such as 100ms"},
+		{[]string{"start"}, "", 2, `unexpected argument "start"`},
+		{nil, "PORT=web", 2, "must be 0 to 65535"},
+		{[]string{"-addr", busy.Addr().String()}, "", 1, "address already in use; choose another address"},
+		{[]string{"-addr", "256.256.256.256:1"}, "", 1, "cannot listen on 256.256.256.256:1"},
+	}
+	for _, test := range tests {
+		var stdout, stderr bytes.Buffer
+		cmd := command(t, test.args...)
+		cmd.Env = append(os.Environ(), test.env)
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err := cmd.Run()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != test.status {
+			t.Errorf("cars %v: got %v, want exit status %d", test.args, err, test.status)
+		}
+		if !strings.HasPrefix(stderr.String(), "cars: ") || !strings.Contains(stderr.String(), test.stderr) ||
+			strings.Count(stderr.String(), "\n") != 1 || stdout.Len() > 0 {
+			t.Errorf("cars %v: got %q and %q, want one line with %q", test.args, stdout.String(), stderr.String(), test.stderr)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	out, err := command(t, "-version").CombinedOutput()
+	if want := runtime.Version(); err != nil || !bytes.HasPrefix(out, []byte("cars ")) || !bytes.Contains(out, []byte(want)) {
+		t.Errorf("got %q, %v, want a line that names cars and %s", out, err, want)
+	}
+}
+
+func TestPortFromEnvironment(t *testing.T) {
+	t.Parallel()
+	_, port, _ := net.SplitHostPort(freeAddr(t))
+	launch(t, "PORT="+port).waitForLine(t, "Listening on http://localhost:"+port)
+}
+
+// TestSlowClientsAreDropped has clients that stop in the middle of a header
+// and of a body, beside one that behaves.
+func TestSlowClientsAreDropped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 10 seconds; run without -short")
+	}
+	t.Parallel()
+	s := start(t, "-delay", "0")
+	var dropped sync.WaitGroup
+	for _, slow := range []struct {
+		sent    string
+		seconds int
+	}{
+		{"", 5}, // never a byte
+		{"GET /api/cars/1 HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", 5},
+		{"GET /api/cars/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nslow", 10},
+	} {
+		dropped.Go(func() {
+			conn, err := net.Dial("tcp", s.addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, slow.sent)
+			conn.SetReadDeadline(time.Now().Add(time.Duration(slow.seconds)*time.Second + 2*time.Second))
+			if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("a client that sent %q still has its connection after %d s", slow.sent, slow.seconds+2)
+			}
+		})
+	}
+	for range 100 {
+		s.wantCar(t, "/api/cars/1")
+	}
+	dropped.Wait()
+}
+
+func TestHeaderLimit(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0")
+	for size, want := range map[int]int{15 << 10: 200, 17 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+		req, _ := http.NewRequest("GET", s.url+"/api/cars/1", nil)
+		req.Header.Set("X-Padding", strings.Repeat("x", size))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Errorf("%d bytes of header: %v", size, err)
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%d bytes of header: got %d, want %d", size, resp.StatusCode, want)
+		}
+	}
+}
+
+// TestClientsThatLeave has requests cut off while they wait; the server forgets
+// them and answers others.
+func TestClientsThatLeave(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for range 100 {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, "GET /api/cars/2?_delay=60000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		s.waitForLine(t, "Requesting car details")
+		conn.Close()
+	}
+	s.wantCar(t, "/api/cars/1")
+	s.signal(t, syscall.SIGTERM)
+	if state := s.wait(t, 5*time.Second); !state.Success() {
+		t.Errorf("the server ended with %v, want exit status 0", state)
+	}
+}
