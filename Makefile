@@ -1,0 +1,41 @@
+# Without a target, make lists what it can do.
+FUZZTIME ?= 10s
+BENCHTIME ?= 2s
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: ## serve http://localhost:8080
+	go run .
+
+build: ## build ./cars
+	go build -o cars$(shell go env GOEXE) .
+
+test: ## run every test
+	go test ./...
+
+race: ## run every test under the race detector
+	go test -race ./...
+
+vet: ## look for likely mistakes
+	go vet ./...
+
+fmt-check: ## name the files that gofmt would change
+	@files="$$(gofmt -l .)"; if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+
+fuzz: ## fuzz each target for FUZZTIME (10s)
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz'); do \
+			echo "go test -run '^$$' -fuzz '^$$target$$' -fuzztime $(FUZZTIME) $$package"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+bench: ## run every benchmark for BENCHTIME (2s)
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./...
+
+check: fmt-check vet race ## what CI runs: all of the above, fuzzing and benchmarks in short
+	$(MAKE) fuzz FUZZTIME=5s
+	$(MAKE) bench BENCHTIME=1x
+
+.PHONY: help run build test race vet fmt-check fuzz bench check
