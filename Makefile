@@ -25,7 +25,8 @@ fmt-check: ## name the files that gofmt would change
 
 fuzz: ## fuzz each target for FUZZTIME (10s)
 	@set -e; for package in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz'); do \
+		tests=$$(go test -list '^Fuzz' "$$package"); \
+		for target in $$(echo "$$tests" | grep '^Fuzz'); do \
 			echo "go test -run '^$$' -fuzz '^$$target$$' -fuzztime $(FUZZTIME) $$package"; \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package"; \
 		done; \
@@ -34,7 +35,7 @@ fuzz: ## fuzz each target for FUZZTIME (10s)
 bench: ## run every benchmark for BENCHTIME (2s)
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./...
 
-check: fmt-check vet race ## what CI runs: all of the above, fuzzing and benchmarks in short
+check: fmt-check vet race ## what CI runs: these three, and fuzz and bench in short
 	$(MAKE) fuzz FUZZTIME=5s
 	$(MAKE) bench BENCHTIME=1x
 

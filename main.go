@@ -156,8 +156,8 @@ const (
 // serve listens, and answers until the process is told to stop by SIGINT or
 // SIGTERM. Nil means that it stopped as asked.
 func serve(cfg config) error {
-	signalled, stopCatching := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stopCatching()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	slog.SetLogLoggerLevel(cfg.logLevel)
 
 	listener, err := net.Listen("tcp", cfg.addr)
@@ -179,9 +179,13 @@ func serve(cfg config) error {
 	select {
 	case err := <-served:
 		return err
-	case <-signalled.Done():
+	case <-signals:
 	}
-	stopCatching() // a second signal now ends the process at once
+	go func() {
+		<-signals
+		slog.Warn("Stopped at once by a second signal")
+		os.Exit(1)
+	}()
 	shutdown(server)
 	return nil
 }
@@ -212,7 +216,7 @@ func shutdown(server *http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
-		slog.Warn("Some clients did not read their answer in time and were cut off")
+		slog.Warn("Some requests did not end in time and were cut off")
 		server.Close()
 	}
 	slog.Info("Stopped")
@@ -220,12 +224,15 @@ func shutdown(server *http.Server) {
 
 // listenError says what to do about an address that cannot be listened on.
 func listenError(addr string, err error) error {
-	reason := err
-	var syscallError *os.SyscallError
-	if errors.As(err, &syscallError) {
-		reason = syscallError.Err
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err // without the address, which may be another than the one that was given
 	}
-	return fmt.Errorf("cannot listen on %s: %w; choose another address, such as -addr localhost:8081", addr, reason)
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	return fmt.Errorf("cannot listen on %q: %w; choose another address, such as -addr localhost:0 for any free port", addr, err)
 }
 
 // publicAddr is the host and port under which a client on this machine

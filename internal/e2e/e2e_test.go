@@ -91,7 +91,11 @@ func launch(t *testing.T, env string, args ...string) *server {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	late := time.AfterFunc(time.Minute, func() { // or a test that waits for a line would wait forever
+		t.Error("the server still runs after a minute")
+		cmd.Process.Kill()
+	})
+	t.Cleanup(func() { late.Stop(); cmd.Process.Kill(); cmd.Wait() })
 	s := &server{cmd: cmd, lines: make(chan string, 10_000)}
 	go func() {
 		defer close(s.lines)
@@ -165,10 +169,20 @@ func TestLogTellsTheStory(t *testing.T) {
 	if out, err := cmd.Output(); err != nil || !bytes.Contains(out, []byte("curl http://localhost:8080/api/cars/1")) {
 		t.Errorf("-h: got %s, %v, want an example", out, err)
 	}
-	s := start(t)
+	addr := freeAddr(t)
+	s := launch(t, "", "-addr", addr)
+	s.url = "http://" + addr
+	for _, want := range []string{
+		"Car detail processor started and waiting for requests...",
+		"Listening on " + s.url,
+		"Try: curl " + s.url + "/api/cars/1",
+	} {
+		if got := <-s.lines; !strings.HasSuffix(got, " INFO "+want) {
+			t.Errorf("got line %q, want %q", got, want)
+		}
+	}
 	s.wantCar(t, "/api/cars/1")
 	for _, want := range []string{
-		"Try: curl " + s.url + "/api/cars/1",
 		"GET /api/cars/1 - Requesting car details asynchronously",
 		"Processing completed for car ID 1: Audi A4",
 	} {
@@ -212,7 +226,13 @@ func TestStopAnswersTheRequestsInside(t *testing.T) {
 	const requests = 50
 	var answered sync.WaitGroup
 	for range requests {
-		answered.Go(func() { s.wantCar(t, "/api/cars/1") })
+		answered.Go(func() {
+			start := time.Now()
+			s.wantCar(t, "/api/cars/1")
+			if elapsed := time.Since(start); elapsed < time.Second {
+				t.Errorf("answered after %v, want the whole second", elapsed)
+			}
+		})
 	}
 	for range requests {
 		s.waitForLine(t, "Requesting car details")
@@ -259,8 +279,9 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	s.signal(t, syscall.SIGTERM)
 	s.waitForLine(t, "Stopping")
 	s.signal(t, syscall.SIGTERM)
-	if state := s.wait(t, 2*time.Second); state.Success() {
-		t.Errorf("the server ended with %v, want it ended by the signal", state)
+	s.waitForLine(t, "WARN Stopped at once by a second signal")
+	if state := s.wait(t, 2*time.Second); state.ExitCode() != 1 {
+		t.Errorf("the server ended with %v, want exit status 1", state)
 	}
 }
 
@@ -282,7 +303,7 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 		{[]string{"start"}, "", 2, `unexpected argument "start"`},
 		{nil, "PORT=web", 2, "must be 0 to 65535"},
 		{[]string{"-addr", busy.Addr().String()}, "", 1, "address already in use; choose another address"},
-		{[]string{"-addr", "256.256.256.256:1"}, "", 1, "cannot listen on 256.256.256.256:1"},
+		{[]string{"-addr", "256.256.256.256:1"}, "", 1, `cannot listen on "256.256.256.256:1"`},
 	}
 	for _, test := range tests {
 		var stdout, stderr bytes.Buffer
