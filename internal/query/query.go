@@ -1,0 +1,293 @@
+// Package query filters, searches, sorts and slices lists, as the parameters
+// of a URL ask. It knows fields and parameters, not what the items are.
+//
+// The dialect is that of json-server 0.17:
+//
+//	field=value                  equal; repeated: any of the values
+//	field_ne=value               not equal; repeated: none of them
+//	field_gt, _gte, _lt, _lte    compared as the field's type; repeated: all must hold
+//	field_like=expression        matches, whatever the case (RE2 syntax); repeated: any of them
+//	q=text                       some field contains the text, whatever the case
+//	_sort=a,b  _order=asc,desc   the order, or _sort=-a,b; equals stay in the order of the key
+//	_start, _end, _limit         a slice
+//	_page, _limit or _per_page   pages, of 10 items if nothing else is said
+//
+// Unknown parameters are ignored, and so are known ones without a value. A
+// value that makes no sense is an [Error].
+package query
+
+import (
+	"cmp"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Field is what items can be filtered and sorted by. It has either a Number
+// or a Text.
+type Field[T any] struct {
+	Name   string // as in parameters
+	Number func(T) int
+	Text   func(T) string
+}
+
+// asText is the field's value as patterns and searches see it.
+func (f *Field[T]) asText(item T) string {
+	if f.Text != nil {
+		return f.Text(item)
+	}
+	return strconv.Itoa(f.Number(item))
+}
+
+// compare orders two items by the field: numbers by value, texts by bytes.
+func (f *Field[T]) compare(a, b T) int {
+	if f.Text != nil {
+		return strings.Compare(f.Text(a), f.Text(b))
+	}
+	return cmp.Compare(f.Number(a), f.Number(b))
+}
+
+// A Schema is what can be asked of lists of one kind of item.
+type Schema[T any] struct {
+	// Fields are all there are. The first is the key: no two items of a list
+	// have the same, and lists are in its order unless another is asked for.
+	Fields []Field[T]
+
+	// Search returns the SearchText of an item, which is worth keeping.
+	Search func(T) string
+}
+
+// field returns the field of that name, or nil.
+func (s *Schema[T]) field(name string) *Field[T] {
+	i := slices.IndexFunc(s.Fields, func(f Field[T]) bool { return f.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &s.Fields[i]
+}
+
+// SearchText is what q searches: all fields in lower case, each with a newline
+// at its end.
+func (s *Schema[T]) SearchText(item T) string {
+	var b strings.Builder
+	for i := range s.Fields {
+		b.WriteString(s.Fields[i].asText(item))
+		b.WriteByte('\n')
+	}
+	return strings.ToLower(b.String())
+}
+
+// A Query says which items a list contains, in which order, and which slice of
+// it is wanted.
+type Query[T any] struct {
+	conditions []condition[T] // all must hold
+	sortBy     []sortKey[T]   // the first decides, the next among equals; empty: the order of the key
+	start, end int            // the slice, half-open, of a list that may be shorter
+	page, size int            // the slice as a page; page is 0 if none was asked for
+}
+
+// A condition appends to kept those of items that belong in a list. It works on
+// many at a time because a call for each of a million would take longer than
+// the look at it. kept is empty, and may begin where items does.
+type condition[T any] func(kept, items []T) []T
+
+// where is the condition that holds does.
+func where[T any](holds func(T) bool) condition[T] {
+	return func(kept, items []T) []T {
+		for _, item := range items {
+			if holds(item) {
+				kept = append(kept, item)
+			}
+		}
+		return kept
+	}
+}
+
+type sortKey[T any] struct {
+	*Field[T]
+	descending bool
+}
+
+// operators are what can stand behind a field's name in a parameter, beside
+// nothing and _like. Each says whether it holds for a field that is less than
+// the parameter's value, equal to it and greater.
+var operators = map[string][3]bool{
+	"_ne":  {true, false, true},
+	"_gt":  {false, false, true},
+	"_gte": {false, true, true},
+	"_lt":  {true, false, false},
+	"_lte": {true, true, false},
+}
+
+// equals is the condition that the field is one of values.
+func (f *Field[T]) equals(param string, values []string) (condition[T], error) {
+	switch {
+	case f.Text != nil && len(values) == 1:
+		text, value := f.Text, values[0]
+		return func(kept, items []T) []T {
+			for _, item := range items {
+				if text(item) == value {
+					kept = append(kept, item)
+				}
+			}
+			return kept
+		}, nil
+	case f.Text != nil:
+		return where(func(item T) bool { return slices.Contains(values, f.Text(item)) }), nil
+	}
+	var numbers []int
+	for _, value := range values {
+		floor, whole, ok := parseNumber(value)
+		if !ok {
+			return nil, Error(param + " must be a number")
+		}
+		if whole {
+			numbers = append(numbers, floor)
+		}
+	}
+	return where(func(item T) bool { return slices.Contains(numbers, f.Number(item)) }), nil
+}
+
+// compares is the condition that the operator holds for the field and value.
+func (f *Field[T]) compares(param, operator, value string) (condition[T], error) {
+	holds := operators[operator]
+	if f.Text != nil {
+		return where(func(item T) bool { return holds[1+strings.Compare(f.Text(item), value)] }), nil
+	}
+	floor, whole, ok := parseNumber(value)
+	if !ok {
+		return nil, Error(param + " must be a number")
+	}
+	if !whole { // between two integers; to be equal to the lower is to be less
+		holds[1] = holds[0]
+	}
+	number := f.Number
+	return func(kept, items []T) []T {
+		for _, item := range items {
+			if holds[1+cmp.Compare(number(item), floor)] {
+				kept = append(kept, item)
+			}
+		}
+		return kept
+	}, nil
+}
+
+// parseNumber reads a decimal number, which fields are compared to as integers:
+// floor is the greatest that is not above it, whole says that it is the number
+// itself. A number beyond all integers becomes the last of them.
+func parseNumber(s string) (floor int, whole, ok bool) {
+	if n, err := strconv.Atoi(s); err == nil {
+		return n, true, true
+	}
+	if strings.Trim(s, "0123456789+-.eE") != "" {
+		return 0, false, false // not decimal, though ParseFloat reads some such: 0x1p4, Inf
+	}
+	x, err := strconv.ParseFloat(s, 64)
+	switch {
+	case err != nil:
+		return 0, false, false
+	case x >= math.MaxInt:
+		return math.MaxInt, false, true
+	case x < math.MinInt:
+		return math.MinInt, false, true
+	}
+	return int(math.Floor(x)), x == math.Floor(x), true
+}
+
+// matches is the condition that the field matches one of the expressions. Most
+// people only look for a word, which is faster to find than to match.
+func (f *Field[T]) matches(param string, expressions []string) (condition[T], error) {
+	var matchers []func(string) bool
+	for _, expression := range expressions {
+		if expression == regexp.QuoteMeta(expression) {
+			word := strings.ToLower(expression)
+			matchers = append(matchers, func(s string) bool { return strings.Contains(strings.ToLower(s), word) })
+			continue
+		}
+		compiled, err := regexp.Compile("(?i)" + expression)
+		if err != nil {
+			return nil, Error(param + " must be a regular expression (RE2 syntax)")
+		}
+		matchers = append(matchers, compiled.MatchString)
+	}
+	return where(func(item T) bool {
+		text := f.asText(item)
+		return slices.ContainsFunc(matchers, func(match func(string) bool) bool { return match(text) })
+	}), nil
+}
+
+// Run returns the slice of items that the query asks for, and how many there
+// are before slicing. It only reads items, which are in the order of the key;
+// list may be a part of it, and must only be read, too.
+func (q *Query[T]) Run(items []T) (list []T, total int) {
+	if len(q.conditions) > 0 {
+		items = q.matching(items)
+	}
+	total = len(items)
+	start, end := min(q.start, total), min(q.end, total)
+	if len(q.sortBy) > 0 {
+		items = first(end, items, q.compare)
+	}
+	return items[start:end], total
+}
+
+// blockSize is how many items go from condition to condition together: so few
+// that what one has looked at is still in the processor's cache for the next.
+const blockSize = 512
+
+// matching returns those of items for which all conditions hold.
+func (q *Query[T]) matching(items []T) []T {
+	var matching []T
+	kept := make([]T, 0, blockSize)
+	for block := range slices.Chunk(items, blockSize) {
+		for _, condition := range q.conditions {
+			block = condition(kept, block)
+		}
+		matching = append(matching, block...)
+	}
+	return matching
+}
+
+// compare orders two items as the query asks.
+func (q *Query[T]) compare(a, b T) int {
+	for i := range q.sortBy {
+		if c := q.sortBy[i].compare(a, b); c != 0 {
+			if q.sortBy[i].descending {
+				return -c
+			}
+			return c
+		}
+	}
+	return 0
+}
+
+// first returns the first n of items in the order of compare, in which no two
+// are equal. It sorts little more than n of them: an item behind n others found
+// so far is passed over.
+func first[T any](n int, items []T, compare func(a, b T) int) []T {
+	if n == 0 {
+		return nil
+	}
+	// Sorting makes room for as many items as it took in, and for 1,000 at
+	// least, so that each costs a few comparisons whatever order they come in.
+	room := min(n+max(n, 1000), len(items))
+	best := make([]T, 0, room)
+	full := false // the first n of best are sorted, and last of them
+	for _, item := range items {
+		if full && compare(item, best[n-1]) > 0 {
+			continue
+		}
+		if len(best) == room {
+			slices.SortFunc(best, compare)
+			best, full = best[:n], true
+			if compare(item, best[n-1]) > 0 {
+				continue
+			}
+		}
+		best = append(best, item)
+	}
+	slices.SortFunc(best, compare)
+	return best[:n]
+}

@@ -1,0 +1,352 @@
+package query
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A thing is an item with a field of each kind.
+type thing struct {
+	id     int
+	name   string
+	weight int
+	search string
+}
+
+var schema = Schema[*thing]{
+	Search: func(t *thing) string { return t.search },
+	Fields: []Field[*thing]{
+		{Name: "id", Number: func(t *thing) int { return t.id }},
+		{Name: "name", Text: func(t *thing) string { return t.name }},
+		{Name: "size.weight", Number: func(t *thing) int { return t.weight }},
+	},
+}
+
+// things have the given names, weights that fall from 90 by tens, and IDs from 1.
+func things(names ...string) []*thing {
+	var list []*thing
+	for i, name := range names {
+		t := &thing{id: i + 1, name: name, weight: 90 - 10*i}
+		t.search = schema.SearchText(t)
+		list = append(list, t)
+	}
+	return list
+}
+
+// run returns the IDs of what a query string asks for.
+func run(t *testing.T, list []*thing, raw string) (ids string, total int) {
+	t.Helper()
+	values, err := Values(raw)
+	if err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	q, err := schema.Parse(values)
+	if err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	found, total := q.Run(list)
+	var b strings.Builder
+	for _, item := range found {
+		b.WriteString(strconv.Itoa(item.id))
+	}
+	return b.String(), total
+}
+
+func TestFiltersAndOrder(t *testing.T) {
+	list := things("ant", "Bee", "cat", "Cow", "bee", "éclair") // weights 90 80 70 60 50 40
+	tests := []struct{ query, want string }{
+		{"", "123456"},
+		{"unknown=1&_unknown=2&name_unknown=3&_ne=4", "123456"},
+
+		{"name=cat", "3"},
+		{"name=Cat", ""},
+		{"name=cat&name=ant", "13"},
+		{"name=cat&name=ant&id=3", "3"},
+		{"name=", "123456"},
+		{"name&id&_sort&_order&_start&_end&_limit&_page&_per_page&q&name_like&id_gte", "123456"},
+		{"name=&name=cat", "3"},
+		{"size.weight=70", "3"},
+		{"size.weight=70.0", "3"},
+		{"size.weight=7e1", "3"},
+		{"size.weight=70.5", ""},
+		{"id=003", "3"},
+
+		{"name_ne=cat", "12456"},
+		{"name_ne=cat&name_ne=ant", "2456"},
+		{"size.weight_ne=70", "12456"},
+		{"size.weight_ne=70.5", "123456"},
+
+		{"name_gt=cat", "6"}, // in order of bytes, capitals come first and accents last
+		{"name_lte=ant", "124"},
+		{"size.weight_gt=70", "12"},
+		{"size.weight_gt=70.5", "12"},
+		{"size.weight_gt=69.5", "123"},
+		{"size.weight_gte=70", "123"},
+		{"size.weight_gte=70.5", "12"},
+		{"size.weight_lt=70", "456"},
+		{"size.weight_lt=70.5", "3456"},
+		{"size.weight_lte=70", "3456"},
+		{"size.weight_lte=69.5", "456"},
+		{"size.weight_gte=8", "123456"}, // as texts, 8 would be the greatest
+		{"size.weight_gt=50&size.weight_gt=70", "12"},
+		{"size.weight_gt=50&size.weight_lt=70", "4"},
+		{"size.weight_lt=1e300", "123456"},
+		{"size.weight_gt=-1e300", "123456"},
+		{"size.weight_gte=1e300", ""},
+		{"size.weight_lte=9223372036854775808", "123456"},
+		{"size.weight_gte=9223372036854775808", ""},
+		{"id_lte=9223372036854775807", "123456"},
+
+		{"name_like=EE", "25"},
+		{"name_like=^c", "34"},
+		{"name_like=^c&name_like=ant", "134"},
+		{"name_like=É", "6"},
+		{"name_like=.", "123456"},
+		{"size.weight_like=0", "123456"},
+		{"size.weight_like=^[67]", "34"},
+		{"name_like=b%2B%7Ca", "12356"},
+
+		{"q=BEE", "25"},
+		{"q=ÉCL", "6"},
+		{"q=9", "1"},
+		{"q=ant%0A90", ""}, // not from field to field
+
+		{"_sort=name", "241536"},
+		{"_sort=name&_order=desc", "635142"},
+		{"_sort=-name", "635142"},
+		{"_sort=-name&_order=asc", "635142"},
+		{"_sort=size.weight", "654321"},
+		{"_sort=size.weight&_order=DESC", "123456"},
+		{"_order=desc", "123456"},
+	}
+	for _, test := range tests {
+		if got, _ := run(t, list, test.query); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.query, got, test.want)
+		}
+	}
+}
+
+func TestEqualsStayInOrderOfTheKey(t *testing.T) {
+	list := things("b", "a", "b", "a", "c")
+	for query, want := range map[string]string{
+		"_sort=name":                              "24135",
+		"_sort=-name":                             "51324",
+		"_sort=name,size.weight":                  "42315",
+		"_sort=name,size.weight&_order=desc":      "53142",
+		"_sort=name,-size.weight&_order=desc,asc": "51324",
+		"_sort=-name&_end=3":                      "513",
+	} {
+		if got, _ := run(t, list, query); got != want {
+			t.Errorf("%s: got %s, want %s", query, got, want)
+		}
+	}
+}
+
+func TestSlices(t *testing.T) {
+	list := things("a", "b", "c", "d", "e", "f", "g", "h", "i")
+	tests := []struct{ query, want string }{
+		{"_start=7", "89"},
+		{"_start=9", ""},
+		{"_start=1000000000", ""},
+		{"_end=2", "12"},
+		{"_end=0", ""},
+		{"_end=1000000000", "123456789"},
+		{"_start=2&_end=4", "34"},
+		{"_start=2&_end=2", ""},
+		{"_limit=3", "123"},
+		{"_limit=0", ""},
+		{"_start=7&_limit=3", "89"},
+		{"_start=1000000000&_limit=1000000000", ""},
+		{"_start=2&_end=4&_limit=1", "34"},
+		{"_page=1", "123456789"},
+		{"_page=2", ""},
+		{"_page=2&_limit=4", "5678"},
+		{"_page=3&_per_page=4", "9"},
+		{"_page=2&_per_page=2&_limit=4", "34"},
+		{"_page=2&_limit=2&_start=8", "34"},
+		{"_page=1000000000&_limit=1000000000", ""},
+		{"_per_page=2", "123456789"},
+		{"_sort=-id&_page=2&_limit=4", "5432"},
+		{"_sort=-id&_start=8", "1"},
+	}
+	for _, test := range tests {
+		got, total := run(t, list, test.query)
+		if got != test.want || total != len(list) {
+			t.Errorf("%s: got %q of %d, want %q of %d", test.query, got, total, test.want, len(list))
+		}
+	}
+	if got, total := run(t, list, "id_gt=4&_limit=2"); got != "56" || total != 5 {
+		t.Errorf("got %q of %d, want %q of %d", got, total, "56", 5)
+	}
+}
+
+func TestMistakesAreNamed(t *testing.T) {
+	const (
+		whole0 = " must be a whole number, 0 to 1000000000"
+		whole1 = " must be a whole number, 1 to 1000000000"
+		once   = " must be given only once"
+		coding = ": parameters must be separated by & (write ; as %3B), and % must stand before two hexadecimal digits"
+	)
+	tests := []struct{ query, want string }{
+		{"id=x", "id must be a number"},
+		{"size.weight_gte=heavy", "size.weight_gte must be a number"},
+		{"size.weight_ne=1_000", "size.weight_ne must be a number"},
+		{"size.weight=0x10", "size.weight must be a number"},
+		{"size.weight=0x1p4", "size.weight must be a number"},
+		{"size.weight=Inf", "size.weight must be a number"},
+		{"size.weight=NaN", "size.weight must be a number"},
+		{"size.weight=1e999", "size.weight must be a number"},
+		{"size.weight=-", "size.weight must be a number"},
+		{"size.weight=%20", "size.weight must be a number"},
+		{"id=1&id=x", "id must be a number"},
+		{"name_like=(", "name_like must be a regular expression (RE2 syntax)"},
+		{"id_like=a{2000}", "id_like must be a regular expression (RE2 syntax)"},
+		{"q=a&q=b", "q" + once},
+		{"_sort=colour", `_sort must name fields, and "colour" is none; there are id, name, size.weight`},
+		{"_sort=name,", `_sort must name fields, and "" is none; there are id, name, size.weight`},
+		{"_sort=name&_sort=id", "_sort" + once},
+		{"_order=up", "_order must be asc or desc, for each field of _sort"},
+		{"_sort=name&_order=asc,", "_order must be asc or desc, for each field of _sort"},
+		{"_sort=name&_order=asc,asc", "_order must not name more directions than _sort names fields"},
+		{"_order=asc&_order=asc", "_order" + once},
+		{"_start=-1", "_start" + whole0},
+		{"_start=1.5", "_start" + whole0},
+		{"_start=99999999999999999999", "_start" + whole0},
+		{"_start=1000000001", "_start" + whole0},
+		{"_start=1&_start=1", "_start" + once},
+		{"_end=x", "_end" + whole0},
+		{"_start=5&_end=4", "_end must be a whole number, 5 to 1000000000"},
+		{"_limit=-1", "_limit" + whole0},
+		{"_page=0", "_page" + whole1},
+		{"_page=-1", "_page" + whole1},
+		{"_page=one", "_page" + whole1},
+		{"_page=1&_limit=0", "_limit must be at least 1 with _page"},
+		{"_page=1&_per_page=0", "_per_page" + whole1},
+		{"name=a;b=c", "name" + coding},
+		{"id=1&name=%zz", "name" + coding},
+		{"%=1", "%" + coding},
+		{"name=%", "name" + coding},
+		{strings.Repeat("x&", 1000), "The query must not have more than 1000 parameters"},
+	}
+	for _, test := range tests {
+		values, err := Values(test.query)
+		if err == nil {
+			_, err = schema.Parse(values)
+		}
+		var mistake Error
+		if !errors.As(err, &mistake) || err.Error() != test.want {
+			t.Errorf("%.40s: got %v, want %s", test.query, err, test.want)
+		}
+	}
+	if _, err := Values(strings.Repeat("x&", 999) + "x"); err != nil {
+		t.Errorf("1,000 parameters: %v", err)
+	}
+}
+
+func TestLinks(t *testing.T) {
+	tests := []struct {
+		target string
+		total  int
+		want   []string // page and relation
+	}{
+		{"/things?_page=1&_limit=10", 25, []string{"1 first", "2 next", "3 last"}},
+		{"/things?_page=2&_limit=10", 25, []string{"1 first", "1 prev", "3 next", "3 last"}},
+		{"/things?_page=3&_limit=10", 25, []string{"1 first", "2 prev", "3 last"}},
+		{"/things?_page=4&_limit=10", 25, []string{"1 first", "3 prev", "3 last"}},
+		{"/things?_page=9&_limit=10", 25, []string{"1 first", "3 prev", "3 last"}},
+		{"/things?_page=1&_limit=10", 10, []string{"1 first", "1 last"}},
+		{"/things?_page=1&_limit=10", 0, []string{"1 first", "1 last"}},
+		{"/things?_page=2&_limit=10", 0, []string{"1 first", "1 prev", "1 last"}},
+	}
+	for _, test := range tests {
+		r := httptest.NewRequest("GET", test.target+"&name_like=a%26b", nil)
+		q, err := schema.Parse(r.URL.Query())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, link := range test.want {
+			page, rel, _ := strings.Cut(link, " ")
+			want = append(want, fmt.Sprintf(`<http://example.com/things?_limit=10&_page=%s&name_like=a%%26b>; rel="%s"`, page, rel))
+		}
+		if got := q.Links(r, test.total); got != strings.Join(want, ", ") {
+			t.Errorf("%s of %d:\ngot  %s\nwant %s", test.target, test.total, got, strings.Join(want, ", "))
+		}
+	}
+
+	r := httptest.NewRequest("GET", "/things?_page=1", nil)
+	q, _ := schema.Parse(r.URL.Query())
+	r.TLS = new(tls.ConnectionState)
+	if got := q.Links(r, 1); !strings.HasPrefix(got, "<https://example.com/things?_page=1>") {
+		t.Errorf("over TLS: got %s", got)
+	}
+	r.Host = ""
+	if got := q.Links(r, 1); !strings.HasPrefix(got, "</things?_page=1>") {
+		t.Errorf("without a host: got %s", got)
+	}
+	q, _ = schema.Parse(nil)
+	if got := q.Links(r, 1); got != "" {
+		t.Errorf("without pages: got %s", got)
+	}
+}
+
+// TestFirstIsTheStartOfTheSorted goes through lists longer than the room that
+// first keeps, in orders that make it keep the least and the most.
+func TestFirstIsTheStartOfTheSorted(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, size := range []int{0, 1, 2, 999, 5000} {
+		ascending := make([]int, size)
+		for i := range ascending {
+			ascending[i] = i
+		}
+		descending := slices.Clone(ascending)
+		slices.Reverse(descending)
+		shuffled := slices.Clone(ascending)
+		random.Shuffle(size, func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		for name, list := range map[string][]int{"ascending": ascending, "descending": descending, "shuffled": shuffled} {
+			before := slices.Clone(list)
+			for _, n := range []int{0, 1, 25, 998, 1001, 2500, 4999, 5000} {
+				n = min(n, size)
+				if got := first(n, list, cmp.Compare[int]); !slices.Equal(got, ascending[:n]) {
+					t.Errorf("first %d of %d %s: got %v", n, size, name, got)
+				}
+			}
+			if !slices.Equal(list, before) {
+				t.Errorf("the %s list was changed", name)
+			}
+		}
+	}
+}
+
+func TestOfTwoMistakesTheSameIsNamed(t *testing.T) {
+	values, _ := Values("size.weight=x&id=x&id_gt=x&id_lt=x")
+	for range 20 {
+		if _, err := schema.Parse(values); err == nil || err.Error() != "id must be a number" {
+			t.Errorf("got %v, want the first in order of name", err)
+		}
+	}
+}
+
+func TestParseNumber(t *testing.T) {
+	for s, want := range map[string]struct {
+		floor int
+		whole bool
+	}{
+		"0": {0, true}, "-7": {-7, true}, "2.0": {2, true}, "1.5": {1, false}, "-1.5": {-2, false}, "1e3": {1000, true},
+		".5": {0, false}, "1e300": {math.MaxInt, false}, "-1e300": {math.MinInt, false},
+		"9223372036854775807": {math.MaxInt, true}, "9223372036854775808": {math.MaxInt, false},
+	} {
+		if floor, whole, ok := parseNumber(s); floor != want.floor || whole != want.whole || !ok {
+			t.Errorf("%s: got %d, %v, %v, want %d, %v", s, floor, whole, ok, want.floor, want.whole)
+		}
+	}
+}
