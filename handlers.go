@@ -4,11 +4,17 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"path"
@@ -16,7 +22,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"cars/internal/query"
 )
 
 // newHandler returns the whole server: every path it knows, and a JSON answer
@@ -29,18 +38,35 @@ func newHandler() http.Handler {
 	return recoverPanics(refuseOddPaths(mux))
 }
 
-// handleGetCars answers GET /api/cars with the whole catalogue.
+// handleGetCars answers GET /api/cars with a list. The processor hands out the
+// whole catalogue, which takes it no time; the work is done here.
 func handleGetCars(w http.ResponseWriter, r *http.Request) {
-	resp, err := process(w, r, CarRequest{Op: listCars})
+	values, err := query.Values(r.URL.RawQuery)
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	logf("Processing completed for car list: %d found", len(resp.snapshot.records))
-	w.Header().Set("X-Total-Count", strconv.Itoa(len(resp.snapshot.records)))
-	if !notModified(w, r, resp.snapshot.etag) {
-		writeJSON(w, resp.snapshot.json(), http.StatusOK)
+	list, err := listSchema.Parse(values)
+	if err != nil {
+		fail(w, err)
+		return
 	}
+	resp, err := process(w, r, values, CarRequest{Op: listCars})
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	logf("Processing completed for car list: snapshot of %d cars", len(resp.snapshot.records))
+	w.Header().Set("Vary", "Accept-Encoding")
+	if notModified(w, r, resp.snapshot.etag(r.URL.RawQuery)) {
+		return
+	}
+	records, total := list.Run(resp.snapshot.records)
+	w.Header().Set("X-Total-Count", strconv.Itoa(total))
+	if links := list.Links(r, total); links != "" {
+		w.Header().Set("Link", links)
+	}
+	writeList(w, r, records)
 }
 
 // handleGetCarByID answers GET /api/cars/{id} with one car.
@@ -50,7 +76,12 @@ func handleGetCarByID(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	resp, err := process(w, r, CarRequest{ID: id})
+	values, err := query.Values(r.URL.RawQuery)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	resp, err := process(w, r, values, CarRequest{ID: id})
 	if err != nil {
 		fail(w, err)
 		return
@@ -61,20 +92,28 @@ func handleGetCarByID(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// handleUnknownPath answers every path that has no handler.
+// handleUnknownPath answers every path that has no handler. It lets preflights
+// pass, or a page would see a failure of CORS and never the 404.
 func handleUnknownPath(w http.ResponseWriter, r *http.Request) {
+	if r.Method == "OPTIONS" && r.Header.Get("Access-Control-Request-Method") != "" {
+		sendPreflight(w, "GET, HEAD")
+		return
+	}
 	sendError(w, "No such path; the cars are at /api/cars", http.StatusNotFound)
 }
 
 // process has the processor carry out req for r, with what every request has in
 // common: a processing time that the query may set, a log line, and the
 // Server-Timing header (W3C Server Timing) that says where the time went.
-func process(w http.ResponseWriter, r *http.Request, req CarRequest) (CarResponse, error) {
-	delay, err := parseDelay(r.URL.RawQuery)
+func process(w http.ResponseWriter, r *http.Request, values url.Values, req CarRequest) (CarResponse, error) {
+	ms, err := query.Int(values, "_delay", 0, int(maxDelay.Milliseconds()), -1)
 	if err != nil {
 		return CarResponse{}, err
 	}
-	req.Delay = delay
+	if ms >= 0 {
+		delay := time.Duration(ms) * time.Millisecond
+		req.Delay = &delay
+	}
 	logf("%s %s - Requesting %v asynchronously", r.Method, r.URL.Path, req.Op)
 	sent := time.Now()
 	resp, err := ask(r.Context(), carRequestChan, req)
@@ -124,12 +163,7 @@ func appendMilliseconds(b []byte, d time.Duration) []byte {
 	return append(b, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
 }
 
-// A badRequest is a mistake of the client, in a sentence for the client.
-type badRequest string
-
-func (b badRequest) Error() string { return string(b) }
-
-const errInvalidID = badRequest("Invalid car ID")
+var errInvalidID = errors.New("invalid car ID")
 
 // parseID reads a car's ID as it stands in a path: decimal, without sign or
 // leading zero, 1 to the largest int64.
@@ -139,35 +173,6 @@ func parseID(s string) (int, error) {
 		return 0, errInvalidID
 	}
 	return id, nil
-}
-
-// maxDelay bounds every processing time, so that the server's write timeout
-// can leave room for the longest.
-const maxDelay = time.Minute
-
-// parseDelay reads _delay from a query: whole milliseconds, 0 to 60000. It
-// returns nil if the query does not name one.
-func parseDelay(rawQuery string) (*time.Duration, error) {
-	if rawQuery == "" {
-		return nil, nil
-	}
-	query, err := url.ParseQuery(rawQuery)
-	if err != nil {
-		return nil, badRequest("Invalid query: parameters are separated by &, and % stands before two hexadecimal digits")
-	}
-	values := query["_delay"]
-	if len(values) > 1 {
-		return nil, badRequest("_delay is given more than once")
-	}
-	if len(values) == 0 || values[0] == "" {
-		return nil, nil
-	}
-	ms, err := strconv.ParseUint(values[0], 10, 32)
-	delay := time.Duration(ms) * time.Millisecond
-	if err != nil || delay > maxDelay {
-		return nil, badRequest("_delay must be a whole number of milliseconds, 0 to 60000")
-	}
-	return &delay, nil
 }
 
 // methods are the handlers of one path, by request method.
@@ -188,17 +193,24 @@ func handle(mux *http.ServeMux, pattern string, byMethod methods) {
 	allow := crossOrigin + ", OPTIONS"
 
 	mux.HandleFunc("OPTIONS "+pattern, func(w http.ResponseWriter, r *http.Request) {
-		setCommonHeaders(w.Header())
 		w.Header().Set("Allow", allow)
-		w.Header().Set("Access-Control-Allow-Methods", crossOrigin)
-		w.Header().Set("Access-Control-Allow-Headers", "*, Authorization") // * does not cover Authorization
-		w.Header().Set("Access-Control-Max-Age", "600")
-		w.WriteHeader(http.StatusNoContent)
+		sendPreflight(w, crossOrigin)
 	})
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", allow)
 		sendError(w, "Method not allowed; this path knows "+allow, http.StatusMethodNotAllowed)
 	})
+}
+
+// sendPreflight tells a browser what pages of other origins may send (Fetch
+// standard, CORS protocol).
+func sendPreflight(w http.ResponseWriter, methods string) {
+	h := w.Header()
+	setCommonHeaders(h)
+	h.Set("Access-Control-Allow-Methods", methods)
+	h.Set("Access-Control-Allow-Headers", "*, Authorization") // * does not cover Authorization
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // refuseOddPaths keeps paths such as //api/cars and /api/../x from ServeMux,
@@ -238,27 +250,31 @@ func recoverPanics(next http.Handler) http.Handler {
 // and reports whether it did. Comparison is weak (RFC 9110, section 13.1.2).
 func notModified(w http.ResponseWriter, r *http.Request, etag string) bool {
 	w.Header().Set("ETag", etag)
-	opaque := strings.TrimPrefix(etag, "W/")
-	for _, line := range r.Header["If-None-Match"] {
-		for tag := range strings.SplitSeq(line, ",") {
-			tag = strings.TrimSpace(tag)
-			if tag == "*" || strings.TrimPrefix(tag, "W/") == opaque {
-				setCommonHeaders(w.Header())
-				w.WriteHeader(http.StatusNotModified)
-				return true
-			}
-		}
+	known := strings.Join(r.Header["If-None-Match"], ",")
+	if known == "" {
+		return false
 	}
-	return false
+	// Other servers' tags may contain commas; the pieces of those equal none of ours.
+	same := strings.TrimSpace(known) == "*"
+	for tag := range strings.SplitSeq(known, ",") {
+		same = same || strings.TrimPrefix(strings.TrimSpace(tag), "W/") == strings.TrimPrefix(etag, "W/")
+	}
+	if same {
+		setCommonHeaders(w.Header())
+		w.WriteHeader(http.StatusNotModified)
+	}
+	return same
 }
 
 // fail answers for err. It is the one place where an error becomes a status
 // and a sentence for the client.
 func fail(w http.ResponseWriter, err error) {
-	var bad badRequest
+	var inQuery query.Error
 	switch {
-	case errors.As(err, &bad):
-		sendError(w, bad.Error(), http.StatusBadRequest)
+	case errors.As(err, &inQuery):
+		sendError(w, inQuery.Error(), http.StatusBadRequest)
+	case errors.Is(err, errInvalidID):
+		sendError(w, "Invalid car ID", http.StatusBadRequest)
 	case errors.Is(err, errCarNotFound):
 		sendError(w, "Car not found", http.StatusNotFound)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -293,12 +309,84 @@ func sendJSON(w http.ResponseWriter, data any, status int) {
 
 // writeJSON answers with a body that is JSON already.
 func writeJSON(w http.ResponseWriter, body []byte, status int) {
+	writeHeader(w, len(body), status)
+	w.Write(body)
+}
+
+// writeHeader starts an answer whose body will be length bytes of JSON.
+func writeHeader(w http.ResponseWriter, length, status int) {
 	h := w.Header()
 	setCommonHeaders(h)
 	h["Content-Type"] = contentType
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(length))
 	w.WriteHeader(status)
-	w.Write(body)
+}
+
+// minGzip is the size from which a list is worth compressing: below it, it fits
+// into one packet anyway.
+const minGzip = 1 << 10
+
+// gzipWriters are kept for reuse: each has tables of some 100 KiB.
+var gzipWriters = sync.Pool{New: func() any {
+	zw, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
+	return zw
+}}
+
+// writeList answers with a JSON array, put together from what the records hold.
+func writeList(w http.ResponseWriter, r *http.Request, records []*record) {
+	size := len("[]\n") + max(0, len(records)-1)
+	for _, rec := range records {
+		size += len(rec.json) - len("\n")
+	}
+	if size <= minGzip || !acceptsGzip(r) {
+		writeHeader(w, size, http.StatusOK)
+		writeRecords(w, size, records)
+		return
+	}
+	var body bytes.Buffer
+	zw := gzipWriters.Get().(*gzip.Writer)
+	zw.Reset(&body)
+	writeRecords(zw, size, records)
+	zw.Close()
+	gzipWriters.Put(zw)
+	w.Header().Set("Content-Encoding", "gzip")
+	writeJSON(w, body.Bytes(), http.StatusOK)
+}
+
+// writeRecords writes size bytes of JSON array in pieces of 64 KiB, so that a
+// long list is never in memory as a whole.
+func writeRecords(w io.Writer, size int, records []*record) {
+	buffered := bufio.NewWriterSize(w, min(size, 64<<10))
+	buffered.WriteByte('[')
+	for i, rec := range records {
+		if i > 0 {
+			buffered.WriteByte(',')
+		}
+		buffered.Write(rec.json[:len(rec.json)-len("\n")])
+	}
+	buffered.WriteString("]\n")
+	buffered.Flush()
+}
+
+// acceptsGzip reports whether r's client takes gzip (RFC 9110, section 12.5.3).
+func acceptsGzip(r *http.Request) bool {
+	accepted := false
+	for _, line := range r.Header["Accept-Encoding"] {
+		for part := range strings.SplitSeq(line, ",") {
+			coding, params, err := mime.ParseMediaType(part)
+			if err != nil {
+				continue
+			}
+			weight, err := strconv.ParseFloat(cmp.Or(params["q"], "1"), 64)
+			switch coding {
+			case "gzip", "x-gzip":
+				return err == nil && weight > 0
+			case "*":
+				accepted = err == nil && weight > 0
+			}
+		}
+	}
+	return accepted
 }
 
 // Header values that many answers share. Set would make a new slice of each

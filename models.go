@@ -10,7 +10,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"time"
+	"unique"
+
+	"cars/internal/query"
 )
 
 // A Car is one car of the catalogue. All fields are always present in its JSON.
@@ -100,51 +104,52 @@ var errCarNotFound = errors.New("car not found")
 // A record is a car as the catalogue keeps it: encoded once, when it comes in,
 // and never changed after.
 type record struct {
-	car  Car
-	json []byte // with a newline at its end
-	hash uint64 // of json alone, so that it survives a restart
-	etag string // strong entity tag (RFC 9110, section 8.8.3)
+	car    Car
+	json   []byte // with a newline at its end
+	hash   uint64 // of json alone, so that it survives a restart
+	etag   string // strong entity tag (RFC 9110, section 8.8.3)
+	search string // what the query parameter q searches
 }
 
+// newRecord encodes a car. Catalogues have few different makers and categories,
+// so cars share those texts: it saves memory, and lists that look for one find
+// it in the processor's cache.
 func newRecord(car Car) *record {
+	for _, text := range []*string{&car.Manufacturer, &car.Category, &car.ImageURL, &car.Details.Engine, &car.Details.Transmission, &car.Details.Drivetrain} {
+		*text = unique.Make(*text).Value()
+	}
 	body, err := encodeJSON(car)
 	if err != nil {
 		panic(err) // strings and integers can always be encoded
 	}
 	sum := sha256.Sum256(body)
 	hash := binary.BigEndian.Uint64(sum[:])
-	return &record{car: car, json: body, hash: hash, etag: fmt.Sprintf(`"%016x"`, hash)}
+	rec := &record{car: car, json: body, hash: hash, etag: fmt.Sprintf(`"%016x"`, hash)}
+	rec.search = listSchema.SearchText(rec)
+	return rec
 }
 
 // A snapshot is the whole catalogue at one instant. Whoever holds one may read
 // it for as long as it likes: it is never written to again.
 type snapshot struct {
 	records []*record // by ascending ID
-	etag    string    // weak entity tag (RFC 9110, section 8.8.1), made from the records' hashes
+	hash    uint64    // sum of the records' hashes
 }
 
 func newSnapshot(records []*record) *snapshot {
-	var sum uint64
+	s := &snapshot{records: records}
 	for _, rec := range records {
-		sum += rec.hash
+		s.hash += rec.hash
 	}
-	return &snapshot{records: records, etag: fmt.Sprintf(`W/"%016x"`, sum)}
+	return s
 }
 
-// json is the snapshot as a JSON array, put together from what the records hold.
-func (s *snapshot) json() []byte {
-	size := len("[]\n")
-	for _, rec := range s.records {
-		size += len(rec.json)
-	}
-	body := append(make([]byte, 0, size), '[')
-	for i, rec := range s.records {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = append(body, bytes.TrimSuffix(rec.json, []byte("\n"))...)
-	}
-	return append(body, "]\n"...)
+// etag is the weak entity tag (RFC 9110, section 8.8.1) of a list made of s: it
+// changes with the content and differs from query to query.
+func (s *snapshot) etag(rawQuery string) string {
+	query := fnv.New64a()
+	query.Write([]byte(rawQuery))
+	return fmt.Sprintf(`W/"%016x"`, s.hash^query.Sum64())
 }
 
 // encodeJSON encodes v on one line with a newline at its end. It leaves <, >
@@ -157,6 +162,25 @@ func encodeJSON(v any) ([]byte, error) {
 		return nil, err
 	}
 	return body.Bytes(), nil
+}
+
+// listSchema is what may be asked of a list of cars: every field by its path in
+// a car's JSON.
+var listSchema = query.Schema[*record]{
+	Search: func(rec *record) string { return rec.search },
+	Fields: []query.Field[*record]{
+		{Name: "id", Number: func(rec *record) int { return rec.car.ID }},
+		{Name: "name", Text: func(rec *record) string { return rec.car.Name }},
+		{Name: "manufacturer", Text: func(rec *record) string { return rec.car.Manufacturer }},
+		{Name: "category", Text: func(rec *record) string { return rec.car.Category }},
+		{Name: "year", Number: func(rec *record) int { return rec.car.Year }},
+		{Name: "price", Number: func(rec *record) int { return rec.car.Price }},
+		{Name: "imageUrl", Text: func(rec *record) string { return rec.car.ImageURL }},
+		{Name: "details.engine", Text: func(rec *record) string { return rec.car.Details.Engine }},
+		{Name: "details.horsepower", Number: func(rec *record) int { return rec.car.Details.Horsepower }},
+		{Name: "details.transmission", Text: func(rec *record) string { return rec.car.Details.Transmission }},
+		{Name: "details.drivetrain", Text: func(rec *record) string { return rec.car.Details.Drivetrain }},
+	},
 }
 
 // cars is the built-in catalogue: the base trim of each, or the one that sold

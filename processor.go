@@ -4,7 +4,6 @@
 package main
 
 import (
-	"cmp"
 	"container/heap"
 	"math/rand/v2"
 	"slices"
@@ -38,8 +37,13 @@ type simulation struct {
 	jitter time.Duration // up to this much more, uniformly at random
 }
 
-// defaultDelay is what a query to a real database or remote API costs.
-const defaultDelay = 100 * time.Millisecond
+// defaultDelay is what a query to a real database or remote API costs. maxDelay
+// bounds what can be asked for, so that the server's write timeout can leave
+// room for the longest.
+const (
+	defaultDelay = 100 * time.Millisecond
+	maxDelay     = time.Minute
+)
 
 // processingTime is how long req waits before it is processed.
 func (s simulation) processingTime(req CarRequest) time.Duration {
@@ -141,7 +145,6 @@ func (p *processor) simulate(s simulation) {
 	if s.delay > 0 {
 		return
 	}
-	p.timer.Stop()
 	for len(p.waiting) > 0 {
 		first := heap.Pop(&p.waiting).(*waitingRequest)
 		p.process(first.CarRequest, first.received)
@@ -196,6 +199,7 @@ type catalogue struct {
 	all  *snapshot
 }
 
+// newCatalogue returns a catalogue of cars, which are in order of ID.
 func newCatalogue(cars []Car) catalogue {
 	records := make([]*record, len(cars))
 	byID := make(map[int]*record, len(cars))
@@ -203,7 +207,6 @@ func newCatalogue(cars []Car) catalogue {
 		records[i] = newRecord(car)
 		byID[car.ID] = records[i]
 	}
-	slices.SortFunc(records, func(a, b *record) int { return cmp.Compare(a.car.ID, b.car.ID) })
 	return catalogue{byID: byID, all: newSnapshot(records)}
 }
 
