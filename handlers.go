@@ -61,7 +61,11 @@ func handleGetCars(w http.ResponseWriter, r *http.Request) {
 	if notModified(w, r, resp.snapshot.etag(r.URL.RawQuery)) {
 		return
 	}
-	records, total := list.Run(resp.snapshot.records)
+	records, total, err := list.Run(r.Context(), resp.snapshot.records)
+	if err != nil {
+		fail(w, err)
+		return
+	}
 	w.Header().Set("X-Total-Count", strconv.Itoa(total))
 	if links := list.Links(r, total); links != "" {
 		w.Header().Set("Link", links)

@@ -706,6 +706,8 @@ func TestConditionalRequests(t *testing.T) {
 		{"/api/cars", "If-None-Match: " + list, 304},
 		{"/api/cars", "If-None-Match: " + strings.TrimPrefix(list, "W/"), 304},
 		{"/api/cars", "If-None-Match: " + car, 200},
+		{"/api/cars?_limit=3", "If-None-Match: " + get(t, "/api/cars?_limit=2").Header().Get("ETag"), 200},
+		{"/api/cars?_limit=2", "If-None-Match: " + get(t, "/api/cars?_limit=2").Header().Get("ETag"), 304},
 		{"/api/cars/999", "If-None-Match: *", 404},
 	}
 	for _, test := range tests {
@@ -714,8 +716,10 @@ func TestConditionalRequests(t *testing.T) {
 			if rec.Code != test.status {
 				t.Errorf("%s %s with %s: got %d, want %d", method, test.target, test.header, rec.Code, test.status)
 			}
-			if rec.Code == 304 && rec.Header().Get("ETag") == "" {
-				t.Errorf("%s %s: 304 without ETag (RFC 9110, section 15.4.5)", method, test.target)
+			sent := rec.Result().Header // without what was set too late
+			if isList := !strings.HasPrefix(test.target, "/api/cars/"); rec.Code == 304 &&
+				(sent.Get("ETag") == "" || isList && sent.Get("Vary") == "") {
+				t.Errorf("%s %s: 304 lacks ETag or Vary (RFC 9110, section 15.4.5): %v", method, test.target, sent)
 			}
 		}
 	}
@@ -969,7 +973,9 @@ func TestListsAreCompressedForWhoAccepts(t *testing.T) {
 		{"", "br", false},
 		{"", "", false},
 		{"", "identity;q=1, *;q=0", false},
-		{"?_limit=1", "gzip", false}, // too short to be worth it
+		{"", "gzip;q=abc", false},
+		{"?_limit=5", "gzip", true},  // 1.2 KiB
+		{"?_limit=4", "gzip", false}, // 1,023 bytes, too short to be worth it
 	}
 	for _, test := range tests {
 		for _, method := range []string{"GET", "HEAD"} {
@@ -977,12 +983,18 @@ func TestListsAreCompressedForWhoAccepts(t *testing.T) {
 			if got := rec.Header().Get("Content-Encoding") == "gzip"; got != test.gzip {
 				t.Errorf("%s with Accept-Encoding %q: compressed is %v, want %v", method, test.accept, got, test.gzip)
 			}
+			if got := rec.Header()["Link"]; got != nil {
+				t.Errorf("Link: got %q without pages", got)
+			}
 			if got := rec.Header().Get("Vary"); got != "Accept-Encoding" {
 				t.Errorf("Vary: got %q, want Accept-Encoding", got)
 			}
 		}
 	}
-	plain, packed := get(t, "/api/cars"), get(t, "/api/cars", "Accept-Encoding: gzip")
+	plain, packed := get(t, "/api/cars"), get(t, "/api/cars", "Accept-Encoding: br", "Accept-Encoding: gzip")
+	if packed.Header().Get("Content-Encoding") != "gzip" {
+		t.Error("the second Accept-Encoding line was not read")
+	}
 	if plain.Header().Get("ETag") != packed.Header().Get("ETag") {
 		t.Error("compression changes the weak ETag")
 	}
@@ -1003,7 +1015,10 @@ func TestListsAgreeWithTheObvious(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", values.Encode(), err)
 		}
-		records, gotTotal := list.Run(catalogue.all.records)
+		records, gotTotal, err := list.Run(t.Context(), catalogue.all.records)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var got []int
 		for _, rec := range records {
 			got = append(got, rec.car.ID)
@@ -1414,7 +1429,10 @@ func BenchmarkCatalogue(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					records, _ := list.Run(catalogue.do(CarRequest{Op: listCars}).snapshot.records)
+					records, _, err := list.Run(b.Context(), catalogue.do(CarRequest{Op: listCars}).snapshot.records)
+					if err != nil {
+						b.Fatal(err)
+					}
 					writeRecords(io.Discard, 16<<10, records)
 				}
 			}

@@ -24,7 +24,7 @@ const maxParameters = 1000
 // Values reads a query string: parameters are separated by &, names and values
 // are percent-encoded.
 func Values(raw string) (url.Values, error) {
-	if strings.Count(raw, "&") >= maxParameters {
+	if strings.Count(strings.Trim(raw, "&"), "&") >= maxParameters {
 		return nil, Error(fmt.Sprintf("The query must not have more than %d parameters", maxParameters))
 	}
 	values, err := url.ParseQuery(raw)
@@ -34,18 +34,27 @@ func Values(raw string) (url.Values, error) {
 	for pair := range strings.SplitSeq(raw, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		if _, err := url.ParseQuery(pair); err != nil {
-			return nil, Error(fmt.Sprintf("%s: parameters must be separated by & (write ; as %%3B), and %% must stand before two hexadecimal digits", name))
+			return nil, Error(cmp.Or(name, pair) + ": parameters must be separated by & (write ; as %3B), and % must stand before two hexadecimal digits")
 		}
 	}
 	return nil, Error("The query is malformed")
 }
 
+// given returns the values of a parameter that are not empty.
+func given(values url.Values, param string) []string {
+	return slices.DeleteFunc(slices.Clone(values[param]), func(value string) bool { return value == "" })
+}
+
 // single returns the value of a parameter that makes sense only once, or "".
 func single(values url.Values, param string) (string, error) {
-	if len(values[param]) > 1 {
+	switch all := given(values, param); len(all) {
+	case 0:
+		return "", nil
+	case 1:
+		return all[0], nil
+	default:
 		return "", Error(param + " must be given only once")
 	}
-	return values.Get(param), nil
 }
 
 // Int reads a parameter that is a whole number, least to most. It returns
@@ -66,7 +75,7 @@ func Int(values url.Values, param string, least, most, otherwise int) (int, erro
 func (s *Schema[T]) Parse(values url.Values) (*Query[T], error) {
 	q := new(Query[T])
 	for _, param := range slices.Sorted(maps.Keys(values)) { // so that of two mistakes the same is named each time
-		if err := s.addFilter(q, param, values[param]); err != nil {
+		if err := s.addFilter(q, param, given(values, param)); err != nil {
 			return nil, err
 		}
 	}
@@ -82,7 +91,6 @@ func (s *Schema[T]) addFilter(q *Query[T], param string, values []string) error 
 	if i := strings.LastIndexByte(param, '_'); i > 0 {
 		name, operator = param[:i], param[i:]
 	}
-	values = slices.DeleteFunc(slices.Clone(values), func(value string) bool { return value == "" })
 	f := s.field(name)
 	if f == nil || len(values) == 0 {
 		return nil
@@ -95,7 +103,7 @@ func (s *Schema[T]) addFilter(q *Query[T], param string, values []string) error 
 	case operator == "":
 		return add(f.equals(param, values))
 	case operator == "_like":
-		return add(f.matches(param, values))
+		return q.addMatches(f, param, values)
 	case compares:
 		for _, value := range values {
 			if err := add(f.compares(param, operator, value)); err != nil {
@@ -140,20 +148,28 @@ func (s *Schema[T]) addSort(q *Query[T], values url.Values) error {
 	if names == "" {
 		return nil
 	}
-	for i, name := range strings.Split(names, ",") {
+	fields := strings.Split(names, ",")
+	if len(directions) > len(fields) {
+		return Error("_order must not name more directions than _sort names fields")
+	}
+	for i, name := range fields {
 		name, descending := strings.CutPrefix(name, "-")
 		f := s.field(name)
 		if f == nil {
 			return Error(fmt.Sprintf("_sort must name fields, and %q is none; there are %s", name, s.fieldNames()))
 		}
-		descending = descending || i < len(directions) && directions[i] == "desc"
+		q.addSortKey(f, descending || i < len(directions) && directions[i] == "desc")
+	}
+	q.addSortKey(&s.Fields[0], false) // so that no two are equal
+	return nil
+}
+
+// addSortKey adds a field to sort by, unless it is there already: among items
+// that are equal in it, it decides nothing any more.
+func (q *Query[T]) addSortKey(f *Field[T], descending bool) {
+	if !slices.ContainsFunc(q.sortBy, func(key sortKey[T]) bool { return key.Field == f }) {
 		q.sortBy = append(q.sortBy, sortKey[T]{f, descending})
 	}
-	if len(directions) > len(q.sortBy) {
-		return Error("_order must not name more directions than _sort names fields")
-	}
-	q.sortBy = append(q.sortBy, sortKey[T]{Field: &s.Fields[0]}) // so that no two are equal
-	return nil
 }
 
 // fieldNames lists the fields, for who misspelt one.
@@ -166,7 +182,7 @@ func (s *Schema[T]) fieldNames() string {
 }
 
 // maxSlice bounds _start, _end, _limit and _page, so that neither the sum nor
-// the product of two overflows.
+// the product of two overflows an int64.
 const maxSlice = 1_000_000_000
 
 // addSlice reads which part of the list is wanted. As in json-server, _page
@@ -188,11 +204,12 @@ func (q *Query[T]) addSlice(values url.Values) error {
 			size = 10
 		}
 		q.page, q.size = page, size
-		q.start, q.end = (page-1)*size, page*size
+		end := int64(page) * int64(size)
+		q.start, q.end = int(min(end-int64(size), math.MaxInt)), int(min(end, math.MaxInt))
 	case end >= 0:
 		q.start, q.end = start, end
 	case limit >= 0:
-		q.start, q.end = start, start+limit
+		q.start, q.end = start, start+min(limit, math.MaxInt-start)
 	default:
 		q.start, q.end = start, math.MaxInt
 	}

@@ -18,11 +18,16 @@ package query
 
 import (
 	"cmp"
+	"context"
+	"errors"
+	"fmt"
 	"math"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // A Field is what items can be filtered and sorted by. It has either a Number
@@ -82,10 +87,11 @@ func (s *Schema[T]) SearchText(item T) string {
 // A Query says which items a list contains, in which order, and which slice of
 // it is wanted.
 type Query[T any] struct {
-	conditions []condition[T] // all must hold
-	sortBy     []sortKey[T]   // the first decides, the next among equals; empty: the order of the key
-	start, end int            // the slice, half-open, of a list that may be shorter
-	page, size int            // the slice as a page; page is 0 if none was asked for
+	conditions  []condition[T] // all must hold
+	expressions int            // the size of those in conditions
+	sortBy      []sortKey[T]   // the first decides, the next among equals; empty: the order of the key
+	start, end  int            // the slice, half-open, of a list that may be shorter
+	page, size  int            // the slice as a page; page is 0 if none was asked for
 }
 
 // A condition appends to kept those of items that belong in a list. It works on
@@ -186,7 +192,7 @@ func parseNumber(s string) (floor int, whole, ok bool) {
 	}
 	x, err := strconv.ParseFloat(s, 64)
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, strconv.ErrRange): // for which x is infinite
 		return 0, false, false
 	case x >= math.MaxInt:
 		return math.MaxInt, false, true
@@ -196,41 +202,77 @@ func parseNumber(s string) (floor int, whole, ok bool) {
 	return int(math.Floor(x)), x == math.Floor(x), true
 }
 
-// matches is the condition that the field matches one of the expressions. Most
-// people only look for a word, which is faster to find than to match.
-func (f *Field[T]) matches(param string, expressions []string) (condition[T], error) {
+// maxExpressions bounds the size of all expressions of a query together. In
+// RE2 syntax a few characters can stand for a million states, (x{100}){10} for
+// a thousand, and each costs time and memory for each item.
+const maxExpressions = 1000
+
+// expressionSize is about how many states re will have when it is compiled.
+func expressionSize(re *syntax.Regexp) int {
+	size := 1
+	if re.Op == syntax.OpLiteral {
+		size += len(re.Rune)
+	}
+	for _, sub := range re.Sub {
+		size += expressionSize(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		size *= max(re.Min, re.Max, 1)
+	}
+	return size
+}
+
+// addMatches adds the condition that the field matches one of the expressions.
+// Most people only look for a word, which is faster to find than to match.
+func (q *Query[T]) addMatches(f *Field[T], param string, expressions []string) error {
 	var matchers []func(string) bool
 	for _, expression := range expressions {
-		if expression == regexp.QuoteMeta(expression) {
+		parsed, err := syntax.Parse(expression, syntax.Perl|syntax.FoldCase)
+		if err != nil {
+			return Error(param + " must be a regular expression (RE2 syntax)")
+		}
+		if q.expressions += expressionSize(parsed); q.expressions > maxExpressions {
+			return Error(fmt.Sprintf("%s is too large: the expressions of a query must not have more than %d states", param, maxExpressions))
+		}
+		if parsed.Op == syntax.OpLiteral && isASCII(expression) && expression == regexp.QuoteMeta(expression) {
 			word := strings.ToLower(expression)
 			matchers = append(matchers, func(s string) bool { return strings.Contains(strings.ToLower(s), word) })
 			continue
 		}
 		compiled, err := regexp.Compile("(?i)" + expression)
 		if err != nil {
-			return nil, Error(param + " must be a regular expression (RE2 syntax)")
+			return Error(param + " must be a regular expression (RE2 syntax)")
 		}
 		matchers = append(matchers, compiled.MatchString)
 	}
-	return where(func(item T) bool {
+	q.conditions = append(q.conditions, where(func(item T) bool {
 		text := f.asText(item)
 		return slices.ContainsFunc(matchers, func(match func(string) bool) bool { return match(text) })
-	}), nil
+	}))
+	return nil
+}
+
+// isASCII reports whether s has no character that changes its length, or is
+// changed into more than one, when its case is.
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
 // Run returns the slice of items that the query asks for, and how many there
 // are before slicing. It only reads items, which are in the order of the key;
-// list may be a part of it, and must only be read, too.
-func (q *Query[T]) Run(items []T) (list []T, total int) {
+// list may be a part of it, and must only be read, too. The only error is ctx's.
+func (q *Query[T]) Run(ctx context.Context, items []T) (list []T, total int, err error) {
 	if len(q.conditions) > 0 {
-		items = q.matching(items)
+		if items, err = q.matching(ctx, items); err != nil {
+			return nil, 0, err
+		}
 	}
 	total = len(items)
 	start, end := min(q.start, total), min(q.end, total)
-	if len(q.sortBy) > 0 {
+	if start < end && len(q.sortBy) > 0 {
 		items = first(end, items, q.compare)
 	}
-	return items[start:end], total
+	return items[start:end], total, nil
 }
 
 // blockSize is how many items go from condition to condition together: so few
@@ -238,16 +280,19 @@ func (q *Query[T]) Run(items []T) (list []T, total int) {
 const blockSize = 512
 
 // matching returns those of items for which all conditions hold.
-func (q *Query[T]) matching(items []T) []T {
+func (q *Query[T]) matching(ctx context.Context, items []T) ([]T, error) {
 	var matching []T
 	kept := make([]T, 0, blockSize)
 	for block := range slices.Chunk(items, blockSize) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		for _, condition := range q.conditions {
 			block = condition(kept, block)
 		}
 		matching = append(matching, block...)
 	}
-	return matching
+	return matching, nil
 }
 
 // compare orders two items as the query asks.
@@ -263,13 +308,10 @@ func (q *Query[T]) compare(a, b T) int {
 	return 0
 }
 
-// first returns the first n of items in the order of compare, in which no two
-// are equal. It sorts little more than n of them: an item behind n others found
+// first returns the first n of items, 1 at least, in the order of compare, in
+// which no two are equal. It sorts little more than n of them: an item behind n others found
 // so far is passed over.
 func first[T any](n int, items []T, compare func(a, b T) int) []T {
-	if n == 0 {
-		return nil
-	}
 	// Sorting makes room for as many items as it took in, and for 1,000 at
 	// least, so that each costs a few comparisons whatever order they come in.
 	room := min(n+max(n, 1000), len(items))

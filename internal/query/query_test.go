@@ -2,6 +2,7 @@ package query
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -53,7 +54,10 @@ func run(t *testing.T, list []*thing, raw string) (ids string, total int) {
 	if err != nil {
 		t.Fatalf("%s: %v", raw, err)
 	}
-	found, total := q.Run(list)
+	found, total, err := q.Run(t.Context(), list)
+	if err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
 	var b strings.Builder
 	for _, item := range found {
 		b.WriteString(strconv.Itoa(item.id))
@@ -74,6 +78,8 @@ func TestFiltersAndOrder(t *testing.T) {
 		{"name=", "123456"},
 		{"name&id&_sort&_order&_start&_end&_limit&_page&_per_page&q&name_like&id_gte", "123456"},
 		{"name=&name=cat", "3"},
+		{"q=cat&q=", "3"},
+		{"_end&_end=1&_end=", "1"},
 		{"size.weight=70", "3"},
 		{"size.weight=70.0", "3"},
 		{"size.weight=7e1", "3"},
@@ -102,6 +108,8 @@ func TestFiltersAndOrder(t *testing.T) {
 		{"size.weight_lt=1e300", "123456"},
 		{"size.weight_gt=-1e300", "123456"},
 		{"size.weight_gte=1e300", ""},
+		{"size.weight_lt=1e999", "123456"},
+		{"size.weight_gt=-1e999", "123456"},
 		{"size.weight_lte=9223372036854775808", "123456"},
 		{"size.weight_gte=9223372036854775808", ""},
 		{"id_lte=9223372036854775807", "123456"},
@@ -110,6 +118,10 @@ func TestFiltersAndOrder(t *testing.T) {
 		{"name_like=^c", "34"},
 		{"name_like=^c&name_like=ant", "134"},
 		{"name_like=É", "6"},
+		{`name_like=^\p{Lu}\w%2B$`, "123456"}, // a large class is one state
+		{`name_like=^\p{Greek}`, ""},
+		{"name_like=ſ", ""}, // K and ſ have a lower case of other length
+		{"name_like=BEE&name_like=x{300}", "25"},
 		{"name_like=.", "123456"},
 		{"size.weight_like=0", "123456"},
 		{"size.weight_like=^[67]", "34"},
@@ -127,6 +139,8 @@ func TestFiltersAndOrder(t *testing.T) {
 		{"_sort=size.weight", "654321"},
 		{"_sort=size.weight&_order=DESC", "123456"},
 		{"_order=desc", "123456"},
+		{"_sort=name,name,name&_order=desc,asc,asc", "635142"},
+		{"_sort=-id,name", "654321"},
 	}
 	for _, test := range tests {
 		if got, _ := run(t, list, test.query); got != test.want {
@@ -194,6 +208,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		whole0 = " must be a whole number, 0 to 1000000000"
 		whole1 = " must be a whole number, 1 to 1000000000"
 		once   = " must be given only once"
+		states = " is too large: the expressions of a query must not have more than 1000 states"
 		coding = ": parameters must be separated by & (write ; as %3B), and % must stand before two hexadecimal digits"
 	)
 	tests := []struct{ query, want string }{
@@ -204,10 +219,14 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"size.weight=0x1p4", "size.weight must be a number"},
 		{"size.weight=Inf", "size.weight must be a number"},
 		{"size.weight=NaN", "size.weight must be a number"},
-		{"size.weight=1e999", "size.weight must be a number"},
 		{"size.weight=-", "size.weight must be a number"},
 		{"size.weight=%20", "size.weight must be a number"},
 		{"id=1&id=x", "id must be a number"},
+		{"name_like=((x{100}){10}){10}", "name_like must be a regular expression (RE2 syntax)"}, // repeats too often for RE2 itself
+		{"name_like=(xxxxxxxxxxxxxxxx){500}", "name_like" + states},
+		{"name_like=x{200}&id_like=x{200}", "name_like" + states},
+		{"name_like=" + strings.Repeat("x", 1001), "name_like" + states},
+		{strings.Repeat("name_like=x&", 999), "name_like" + states},
 		{"name_like=(", "name_like must be a regular expression (RE2 syntax)"},
 		{"id_like=a{2000}", "id_like must be a regular expression (RE2 syntax)"},
 		{"q=a&q=b", "q" + once},
@@ -235,7 +254,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"id=1&name=%zz", "name" + coding},
 		{"%=1", "%" + coding},
 		{"name=%", "name" + coding},
-		{strings.Repeat("x&", 1000), "The query must not have more than 1000 parameters"},
+		{"=;", "=;" + coding},
+		{strings.Repeat("x&", 1000) + "x", "The query must not have more than 1000 parameters"},
 	}
 	for _, test := range tests {
 		values, err := Values(test.query)
@@ -247,7 +267,7 @@ func TestMistakesAreNamed(t *testing.T) {
 			t.Errorf("%.40s: got %v, want %s", test.query, err, test.want)
 		}
 	}
-	if _, err := Values(strings.Repeat("x&", 999) + "x"); err != nil {
+	if _, err := Values(strings.Repeat("x&", 1000)); err != nil {
 		t.Errorf("1,000 parameters: %v", err)
 	}
 }
@@ -299,11 +319,39 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestLongListsAreFilteredToTheirEnds has lists that fill several blocks.
+func TestLongListsAreFilteredToTheirEnds(t *testing.T) {
+	names := make([]string, 3*blockSize+1)
+	for i := range names {
+		names[i] = []string{"a", "b", "c"}[i%3]
+	}
+	list := things(names...)
+	values, _ := Values("name=a&id_ne=4")
+	before := fmt.Sprint(values)
+	q, err := schema.Parse(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, total, err := q.Run(t.Context(), list)
+	if want := blockSize; err != nil || total != want || found[0].id != 1 || found[total-1].id != len(list) {
+		t.Errorf("got %d from %d to %d, %v, want %d from 1 to %d", total, found[0].id, found[total-1].id, err, want, len(list))
+	}
+	if after := fmt.Sprint(values); after != before {
+		t.Errorf("Parse changed the parameters from %s to %s", before, after)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := q.Run(ctx, list); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: got %v, want %v", err, context.Canceled)
+	}
+}
+
 // TestFirstIsTheStartOfTheSorted goes through lists longer than the room that
 // first keeps, in orders that make it keep the least and the most.
 func TestFirstIsTheStartOfTheSorted(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, size := range []int{0, 1, 2, 999, 5000} {
+	for _, size := range []int{1, 2, 999, 5000} {
 		ascending := make([]int, size)
 		for i := range ascending {
 			ascending[i] = i
@@ -314,7 +362,7 @@ func TestFirstIsTheStartOfTheSorted(t *testing.T) {
 		random.Shuffle(size, func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 		for name, list := range map[string][]int{"ascending": ascending, "descending": descending, "shuffled": shuffled} {
 			before := slices.Clone(list)
-			for _, n := range []int{0, 1, 25, 998, 1001, 2500, 4999, 5000} {
+			for _, n := range []int{1, 25, 998, 1001, 2500, 4999, 5000} {
 				n = min(n, size)
 				if got := first(n, list, cmp.Compare[int]); !slices.Equal(got, ascending[:n]) {
 					t.Errorf("first %d of %d %s: got %v", n, size, name, got)
@@ -342,7 +390,7 @@ func TestParseNumber(t *testing.T) {
 		whole bool
 	}{
 		"0": {0, true}, "-7": {-7, true}, "2.0": {2, true}, "1.5": {1, false}, "-1.5": {-2, false}, "1e3": {1000, true},
-		".5": {0, false}, "1e300": {math.MaxInt, false}, "-1e300": {math.MinInt, false},
+		".5": {0, false}, "3000000000.5": {3000000000, false}, "1e999": {math.MaxInt, false}, "1e300": {math.MaxInt, false}, "-1e300": {math.MinInt, false},
 		"9223372036854775807": {math.MaxInt, true}, "9223372036854775808": {math.MaxInt, false},
 	} {
 		if floor, whole, ok := parseNumber(s); floor != want.floor || whole != want.whole || !ok {
