@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -1300,6 +1301,39 @@ func TestPublicAddr(t *testing.T) {
 		if got := publicAddr(addr, actual); got != want {
 			t.Errorf("%s: got %s, want %s", addr, got, want)
 		}
+	}
+}
+
+// A slowWriter takes one write at a time, when it is let.
+type slowWriter struct {
+	begun, proceed chan struct{}
+	written        []string
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	w.begun <- struct{}{}
+	<-w.proceed
+	w.written = append(w.written, string(b))
+	return len(b), nil
+}
+
+func TestLogLinesGatherWhileOthersAreWritten(t *testing.T) {
+	t.Cleanup(func() { log.SetOutput(io.Discard) })
+	w := &slowWriter{begun: make(chan struct{}, 2), proceed: make(chan struct{})}
+	flush := startLog(slog.LevelInfo, w)
+	want := ""
+	for i := range 100 {
+		slog.Info("line", "n", i)
+		want += fmt.Sprintf("line n=%d\n", i)
+		if i == 0 {
+			<-w.begun
+		}
+	}
+	close(w.proceed)
+	flush()
+	got := regexp.MustCompile(`(?m)^\S+ \S+ INFO `).ReplaceAllString(strings.Join(w.written, ""), "")
+	if got != want || len(w.written) != 2 {
+		t.Errorf("got %d writes, want 2: %q", len(w.written), got)
 	}
 }
 

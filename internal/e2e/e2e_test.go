@@ -279,7 +279,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	s.signal(t, syscall.SIGTERM)
 	s.waitForLine(t, "Stopping")
 	s.signal(t, syscall.SIGTERM)
-	s.waitForLine(t, "WARN Stopped at once by a second signal")
+	s.waitForLine(t, "cars: stopped at once by a second signal")
 	if state := s.wait(t, 2*time.Second); state.ExitCode() != 1 {
 		t.Errorf("the server ended with %v, want exit status 1", state)
 	}
