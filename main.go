@@ -153,10 +153,12 @@ func version() string {
 
 // How long a stop may take: requests inside get drainTime to end in their own
 // time; then whatever still waits is processed at once; what is left at
-// stopTime is cut off.
+// stopTime is cut off; and at exitTime the process ends, even if it could not
+// say so because nobody takes its log.
 const (
 	drainTime = 8 * time.Second
 	stopTime  = 9500 * time.Millisecond
+	exitTime  = 9900 * time.Millisecond
 )
 
 // serve listens, and answers until the process is told to stop by SIGINT or
@@ -186,6 +188,7 @@ func serve(cfg config) error {
 		return err
 	case <-signals:
 	}
+	time.AfterFunc(exitTime, func() { os.Exit(1) })
 	stopped := make(chan struct{})
 	go func() {
 		shutdown(server)
@@ -212,7 +215,7 @@ func startLog(level slog.Level, out io.Writer) (flush func()) {
 	go func() {
 		defer close(done)
 		for batch := range lines {
-			for len(lines) > 0 {
+			for len(lines) > 0 && len(batch) < 64<<10 {
 				batch = append(batch, <-lines...)
 			}
 			out.Write(batch)

@@ -271,6 +271,44 @@ func TestStopTakesTenSecondsAtMost(t *testing.T) {
 	<-answered
 }
 
+// TestStopWhenNobodyTakesTheLog has a standard error that is full: a pipe whose
+// reader waits, as a terminal does after Control-S.
+func TestStopWhenNobodyTakesTheLog(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 10 seconds; run without -short")
+	}
+	t.Parallel()
+	unread, stderr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unread.Close()
+	addr := freeAddr(t)
+	cmd := command(t, "-addr", addr, "-delay", "0")
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stderr.Close()
+	s := &server{cmd: cmd, lines: make(chan string)}
+	close(s.lines)
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+
+	client := http.Client{Timeout: time.Second}
+	served := false
+	for {
+		resp, err := client.Get("http://" + addr + "/api/cars/1")
+		if err == nil {
+			resp.Body.Close()
+			served = true
+		} else if served {
+			break // it waits for its log
+		}
+	}
+	s.signal(t, syscall.SIGTERM)
+	s.wait(t, 10*time.Second)
+}
+
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t)
