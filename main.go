@@ -206,9 +206,9 @@ func serve(cfg config) error {
 // returns is called.
 //
 // One goroutine owns out, and lines reach it through a channel. While it writes
-// some, more gather, and go out in one write: at 10,000 requests a second, a
-// write for each of 20,000 lines, one after the other, would be what most
-// requests wait for. A crash may lose the lines of its last moment.
+// some, more gather, and go out in one write: at 10,000 requests a second, each
+// of 20,000 lines would otherwise be a write of its own, made under the log
+// package's lock. A crash may lose the lines of its last moment.
 func startLog(level slog.Level, out io.Writer) (flush func()) {
 	lines := make(logLines, 1000) // beyond what one write takes, waiting is the only way left
 	done := make(chan struct{})
@@ -240,8 +240,8 @@ func (l logLines) Write(line []byte) (int, error) {
 }
 
 // newBallast returns memory to keep and never use. A garbage collection starts
-// when the heap has doubled; ours is so small without the catalogue that this
-// would be several times a second under load, and delay answers by some 5 ms.
+// when the heap has doubled; ours is so small that under 10,000 requests a second
+// this would be twice a second, and delay the slowest answers by some 5 ms.
 // Ballast makes the heap count as larger. It takes no memory itself, since
 // nobody touches it, but lets up to as much garbage gather. Whoever sets GOGC or
 // GOMEMLIMIT has decided otherwise.

@@ -227,23 +227,20 @@ func expressionSize(re *syntax.Regexp) int {
 func (q *Query[T]) addMatches(f *Field[T], param string, expressions []string) error {
 	var matchers []func(string) bool
 	for _, expression := range expressions {
-		parsed, err := syntax.Parse(expression, syntax.Perl|syntax.FoldCase)
+		anyCase := "(?i)" + expression
+		parsed, err := syntax.Parse(anyCase, syntax.Perl)
 		if err != nil {
 			return Error(param + " must be a regular expression (RE2 syntax)")
 		}
 		if q.expressions += expressionSize(parsed); q.expressions > maxExpressions {
 			return Error(fmt.Sprintf("%s is too large: the expressions of a query must not have more than %d states", param, maxExpressions))
 		}
-		if parsed.Op == syntax.OpLiteral && isASCII(expression) && expression == regexp.QuoteMeta(expression) {
+		if isASCII(expression) && expression == regexp.QuoteMeta(expression) {
 			word := strings.ToLower(expression)
 			matchers = append(matchers, func(s string) bool { return strings.Contains(strings.ToLower(s), word) })
 			continue
 		}
-		compiled, err := regexp.Compile("(?i)" + expression)
-		if err != nil {
-			return Error(param + " must be a regular expression (RE2 syntax)")
-		}
-		matchers = append(matchers, compiled.MatchString)
+		matchers = append(matchers, regexp.MustCompile(anyCase).MatchString) // which has been parsed
 	}
 	q.conditions = append(q.conditions, where(func(item T) bool {
 		text := f.asText(item)
@@ -252,8 +249,8 @@ func (q *Query[T]) addMatches(f *Field[T], param string, expressions []string) e
 	return nil
 }
 
-// isASCII reports whether s has no character that changes its length, or is
-// changed into more than one, when its case is.
+// isASCII reports whether s is ASCII. Elsewhere, to be equal whatever the case
+// and to have the same lower case are not the same: s and ſ are, and have not.
 func isASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
@@ -309,14 +306,14 @@ func (q *Query[T]) compare(a, b T) int {
 }
 
 // first returns the first n of items, 1 at least, in the order of compare, in
-// which no two are equal. It sorts little more than n of them: an item behind n others found
-// so far is passed over.
+// which no two are equal. It sorts little more than n of them: an item behind n
+// others found so far is passed over.
 func first[T any](n int, items []T, compare func(a, b T) int) []T {
 	// Sorting makes room for as many items as it took in, and for 1,000 at
 	// least, so that each costs a few comparisons whatever order they come in.
 	room := min(n+max(n, 1000), len(items))
 	best := make([]T, 0, room)
-	full := false // the first n of best are sorted, and last of them
+	full := false // there are n in best, sorted, before those that came since
 	for _, item := range items {
 		if full && compare(item, best[n-1]) > 0 {
 			continue
