@@ -1,0 +1,98 @@
+// Package sorted has a list that never changes: whoever holds one may read it,
+// without a lock, for as long as it likes. Putting in an item makes another
+// list, which shares all but a few hundred items' place with the first.
+package sorted
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
+
+// A List holds items by ascending key. No two have the same.
+type List[T any] struct {
+	key    func(T) int
+	blocks [][]T // none is empty, and none is written to once it is here
+	length int
+}
+
+// blockSize is the most items in a block. A change copies one block and the list
+// of blocks: at 1,024, up to 8 KiB of pointers and, for a million items, 23 KiB.
+const blockSize = 1024
+
+// New returns a list of items, which are by ascending key and from now on must
+// only be read.
+func New[T any](key func(T) int, items []T) List[T] {
+	return List[T]{key, slices.Collect(slices.Chunk(items, blockSize)), len(items)}
+}
+
+// Len returns how many items there are.
+func (l List[T]) Len() int { return l.length }
+
+// Blocks returns the items in pieces, which must only be read.
+func (l List[T]) Blocks() [][]T { return l.blocks }
+
+// Get returns the item with that key, if there is one.
+func (l List[T]) Get(key int) (item T, found bool) {
+	b, i, found := l.find(key)
+	if found {
+		item = l.blocks[b][i]
+	}
+	return item, found
+}
+
+// Put returns a list with item in it, in the place of one with the same key if
+// there is one.
+func (l List[T]) Put(item T) List[T] {
+	b, i, found := l.find(l.key(item))
+	if found {
+		block := slices.Clone(l.blocks[b])
+		block[i] = item
+		return l.splice(b, 1, block)
+	}
+	l.length++
+	switch {
+	case len(l.blocks) == 0:
+		return l.splice(0, 0, []T{item})
+	case len(l.blocks[b]) < blockSize:
+		return l.splice(b, 1, slices.Concat(l.blocks[b][:i], []T{item}, l.blocks[b][i:]))
+	case b == len(l.blocks)-1 && i == blockSize: // keys that only ascend fill their blocks
+		return l.splice(b+1, 0, []T{item})
+	default:
+		block := slices.Insert(slices.Clone(l.blocks[b]), i, item)
+		return l.splice(b, 1, block[:blockSize/2:blockSize/2], block[blockSize/2:])
+	}
+}
+
+// Delete returns a list without the item of that key.
+func (l List[T]) Delete(key int) List[T] {
+	b, i, found := l.find(key)
+	if !found {
+		return l
+	}
+	l.length--
+	if len(l.blocks[b]) == 1 {
+		return l.splice(b, 1)
+	}
+	return l.splice(b, 1, slices.Concat(l.blocks[b][:i], l.blocks[b][i+1:]))
+}
+
+// find returns where the item with that key is, or else where it would be: in
+// which block, at which index.
+func (l List[T]) find(key int) (block, index int, found bool) {
+	if len(l.blocks) == 0 {
+		return 0, 0, false
+	}
+	next := sort.Search(len(l.blocks), func(i int) bool { return l.key(l.blocks[i][0]) > key })
+	block = max(next-1, 0)
+	index, found = slices.BinarySearchFunc(l.blocks[block], key, func(item T, key int) int {
+		return cmp.Compare(l.key(item), key)
+	})
+	return block, index, found
+}
+
+// splice returns l with other blocks in the place of n from index b on.
+func (l List[T]) splice(b, n int, blocks ...[]T) List[T] {
+	l.blocks = slices.Concat(l.blocks[:b], blocks, l.blocks[b+n:])
+	return l
+}
