@@ -27,8 +27,8 @@ fuzz: ## fuzz each target for FUZZTIME (10s)
 	@set -e; for package in $$(go list ./...); do \
 		tests=$$(go test -list '^Fuzz' "$$package"); \
 		for target in $$(echo "$$tests" | grep '^Fuzz'); do \
-			echo "go test -run '^$$' -fuzz '^$$target$$' -fuzztime $(FUZZTIME) $$package"; \
-			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package"; \
+			echo "go test -run '^$$' -fuzz '^$$target$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$package"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package"; \
 		done; \
 	done
 

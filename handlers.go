@@ -14,9 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"mime"
 	"net/http"
-	"net/url"
 	"path"
 	"runtime/debug"
 	"slices"
@@ -25,6 +23,8 @@ import (
 	"sync"
 	"time"
 
+	"cars/internal/header"
+	"cars/internal/ijson"
 	"cars/internal/query"
 )
 
@@ -32,8 +32,17 @@ import (
 // for every path it does not.
 func newHandler() http.Handler {
 	mux := http.NewServeMux()
-	handle(mux, "/api/cars", methods{"GET": handleGetCars})
-	handle(mux, "/api/cars/{id}", methods{"GET": handleGetCarByID})
+	handle(mux, "/api/cars", methods{
+		"GET":  handleGetCars,
+		"POST": handleWriteCar(createCar),
+		"PUT":  handleReplaceCars,
+	})
+	handle(mux, "/api/cars/{id}", methods{
+		"GET":    handleGetCarByID,
+		"PUT":    handleWriteCar(replaceCar),
+		"PATCH":  handleWriteCar(patchCar),
+		"DELETE": handleWriteCar(deleteCar),
+	})
 	mux.HandleFunc("/", handleUnknownPath)
 	return recoverPanics(refuseOddPaths(mux))
 }
@@ -51,17 +60,16 @@ func handleGetCars(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	resp, err := process(w, r, values, CarRequest{Op: listCars})
+	resp, err := process(w, r, CarRequest{Op: listCars})
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	logf("Processing completed for car list: snapshot of %d cars", len(resp.snapshot.records))
 	w.Header().Set("Vary", "Accept-Encoding")
-	if notModified(w, r, resp.snapshot.etag(r.URL.RawQuery)) {
+	if notModified(w, r, resp.catalogue.etag(r.URL.RawQuery)) {
 		return
 	}
-	records, total, err := list.Run(r.Context(), resp.snapshot.records)
+	records, total, err := list.Run(r.Context(), resp.catalogue.cars.Blocks())
 	if err != nil {
 		fail(w, err)
 		return
@@ -75,32 +83,164 @@ func handleGetCars(w http.ResponseWriter, r *http.Request) {
 
 // handleGetCarByID answers GET /api/cars/{id} with one car.
 func handleGetCarByID(w http.ResponseWriter, r *http.Request) {
-	id, err := parseID(strings.TrimPrefix(r.URL.Path, "/api/cars/"))
+	id, err := pathID(r)
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	values, err := query.Values(r.URL.RawQuery)
+	resp, err := process(w, r, CarRequest{ID: id})
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	resp, err := process(w, r, values, CarRequest{ID: id})
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	logf("Processing completed for car ID %d: %s", id, resp.Car.Name)
 	if !notModified(w, r, resp.record.etag) {
 		writeJSON(w, resp.record.json, http.StatusOK)
 	}
+}
+
+// How large bodies may be, in bytes.
+const (
+	maxCarBody  = 1 << 20
+	maxCarsBody = 64 << 20
+)
+
+// The media types of bodies, and of those that say what to change.
+var (
+	bodyTypes  = []string{"application/json"}
+	patchTypes = []string{"application/json", "application/merge-patch+json"} // RFC 7396, section 4
+)
+
+// handleWriteCar returns the handler of what changes one car: POST /api/cars,
+// and PUT, PATCH and DELETE /api/cars/{id}. It answers with the car as it is
+// then or, deleted, as it was.
+func handleWriteCar(op operation) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		req, err := readCarWrite(w, r, op)
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		resp, err := process(w, r, req)
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		path := "/api/cars/" + strconv.Itoa(resp.Car.ID)
+		switch op {
+		case createCar:
+			w.Header().Set("Location", path)
+			w.Header().Set("ETag", resp.record.etag)
+			writeJSON(w, resp.record.json, http.StatusCreated)
+		case deleteCar:
+			writeJSON(w, resp.record.json, http.StatusOK)
+		default:
+			// Says that the answer is the car itself and not about it, so that
+			// the entity tag is the car's (RFC 9110, section 8.7).
+			w.Header().Set("Content-Location", path)
+			w.Header().Set("ETag", resp.record.etag)
+			writeJSON(w, resp.record.json, http.StatusOK)
+		}
+	}
+}
+
+// readCarWrite makes a CarRequest of a request that changes one car, and refuses
+// what can be refused without knowing the catalogue.
+func readCarWrite(w http.ResponseWriter, r *http.Request, op operation) (CarRequest, error) {
+	req := CarRequest{Op: op, Write: &write{conditions: header.ReadConditions(r)}}
+	if op != createCar {
+		id, err := pathID(r)
+		if err != nil {
+			return req, err
+		}
+		req.ID = id
+	}
+	if op == deleteCar {
+		return req, ijson.Discard(w, r, maxCarBody)
+	}
+	types := bodyTypes
+	if op == patchCar {
+		types = patchTypes
+	}
+	body, err := ijson.Body(w, r, maxCarBody, types...)
+	if err != nil {
+		return req, err
+	}
+	object, err := ijson.Object(body)
+	if err != nil {
+		return req, err
+	}
+	wrong := fieldErrors{}
+	if op == patchCar {
+		req.Write.patch = object
+		(&Car{ID: req.ID}).merge(object, wrong)
+	} else {
+		req.Write.car = parseCar(object, req.ID, wrong)
+	}
+	if len(wrong) > 0 {
+		return req, wrong
+	}
+	return req, nil
+}
+
+// handleReplaceCars answers PUT /api/cars, which replaces the whole catalogue,
+// with the new one.
+func handleReplaceCars(w http.ResponseWriter, r *http.Request) {
+	records, err := readRecords(w, r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	req := CarRequest{Op: replaceCars, Write: &write{catalogue: newCatalogue(records), conditions: header.ReadConditions(r)}}
+	if _, err := process(w, r, req); err != nil {
+		fail(w, err)
+		return
+	}
+	w.Header().Set("X-Total-Count", strconv.Itoa(len(records)))
+	w.Header().Set("Vary", "Accept-Encoding")
+	writeList(w, r, records)
+}
+
+// readRecords reads the cars of a whole catalogue. Those that come without an ID
+// get the next ones, in their order.
+func readRecords(w http.ResponseWriter, r *http.Request) ([]*record, error) {
+	body, err := ijson.Body(w, r, maxCarsBody, bodyTypes...)
+	if err != nil {
+		return nil, err
+	}
+	list, err := parseCars(ijson.Array(body))
+	if err != nil {
+		return nil, err
+	}
+	highest, withoutID := 0, 0
+	for _, car := range list {
+		highest = max(highest, car.ID)
+		if car.ID == 0 {
+			withoutID++
+		}
+	}
+	if withoutID > 0 {
+		reserve := CarRequest{ID: highest + 1, Op: reserveIDs, Delay: new(time.Duration), Write: &write{count: withoutID}}
+		resp, err := ask(r.Context(), carRequestChan, reserve)
+		if err := cmp.Or(err, resp.Error); err != nil {
+			return nil, err
+		}
+		next := resp.firstID
+		for i := range list {
+			if list[i].ID == 0 {
+				list[i].ID = next
+				next++
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b Car) int { return cmp.Compare(a.ID, b.ID) })
+	return newRecords(list), nil
 }
 
 // handleUnknownPath answers every path that has no handler. It lets preflights
 // pass, or a page would see a failure of CORS and never the 404.
 func handleUnknownPath(w http.ResponseWriter, r *http.Request) {
 	if r.Method == "OPTIONS" && r.Header.Get("Access-Control-Request-Method") != "" {
-		sendPreflight(w, "GET, HEAD")
+		sendPreflight(w)
 		return
 	}
 	sendError(w, "No such path; the cars are at /api/cars", http.StatusNotFound)
@@ -109,7 +249,11 @@ func handleUnknownPath(w http.ResponseWriter, r *http.Request) {
 // process has the processor carry out req for r, with what every request has in
 // common: a processing time that the query may set, a log line, and the
 // Server-Timing header (W3C Server Timing) that says where the time went.
-func process(w http.ResponseWriter, r *http.Request, values url.Values, req CarRequest) (CarResponse, error) {
+func process(w http.ResponseWriter, r *http.Request, req CarRequest) (CarResponse, error) {
+	values, err := query.Values(r.URL.RawQuery)
+	if err != nil {
+		return CarResponse{}, err
+	}
 	ms, err := query.Int(values, "_delay", 0, int(maxDelay.Milliseconds()), -1)
 	if err != nil {
 		return CarResponse{}, err
@@ -118,6 +262,11 @@ func process(w http.ResponseWriter, r *http.Request, values url.Values, req CarR
 		delay := time.Duration(ms) * time.Millisecond
 		req.Delay = &delay
 	}
+	if req.Write == nil { // or the body has been read
+		if err := ijson.Discard(w, r, maxCarBody); err != nil {
+			return CarResponse{}, err
+		}
+	}
 	logf("%s %s - Requesting %v asynchronously", r.Method, r.URL.Path, req.Op)
 	sent := time.Now()
 	resp, err := ask(r.Context(), carRequestChan, req)
@@ -125,8 +274,15 @@ func process(w http.ResponseWriter, r *http.Request, values url.Values, req CarR
 		return CarResponse{}, err
 	}
 	w.Header().Set("Server-Timing", serverTiming(resp.received.Sub(sent), time.Since(resp.received)))
-	if resp.Error != nil {
+	switch {
+	case resp.Error != nil && req.ID > 0:
 		logf("Processing completed for car ID %d: %v", req.ID, resp.Error)
+	case resp.Error != nil:
+		logf("Processing completed for %v: %v", req.Op, resp.Error)
+	case resp.Car != nil:
+		logf("Processing completed for car ID %d: %s", resp.Car.ID, resp.Car.Name)
+	default:
+		logf("Processing completed for %v: snapshot of %d cars", req.Op, resp.catalogue.cars.Len())
 	}
 	return resp, resp.Error
 }
@@ -169,6 +325,11 @@ func appendMilliseconds(b []byte, d time.Duration) []byte {
 
 var errInvalidID = errors.New("invalid car ID")
 
+// pathID is the ID in the path of r, /api/cars/{id}.
+func pathID(r *http.Request) (int, error) {
+	return parseID(strings.TrimPrefix(r.URL.Path, "/api/cars/"))
+}
+
 // parseID reads a car's ID as it stands in a path: decimal, without sign or
 // leading zero, 1 to the largest int64.
 func parseID(s string) (int, error) {
@@ -188,17 +349,19 @@ func handle(mux *http.ServeMux, pattern string, byMethod methods) {
 	for method, handler := range byMethod {
 		mux.HandleFunc(method+" "+pattern, handler)
 	}
-	allowed := slices.Collect(maps.Keys(byMethod))
+	allowed := append(slices.Sorted(maps.Keys(byMethod)), "OPTIONS")
 	if byMethod["GET"] != nil {
 		allowed = append(allowed, "HEAD") // which a GET pattern also matches
 	}
 	slices.Sort(allowed)
-	crossOrigin := strings.Join(allowed, ", ")
-	allow := crossOrigin + ", OPTIONS"
+	allow := strings.Join(allowed, ", ")
 
 	mux.HandleFunc("OPTIONS "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", allow)
-		sendPreflight(w, crossOrigin)
+		if byMethod["PATCH"] != nil {
+			w.Header().Set("Accept-Patch", strings.Join(patchTypes, ", ")) // RFC 5789, section 3.1
+		}
+		sendPreflight(w)
 	})
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", allow)
@@ -207,11 +370,11 @@ func handle(mux *http.ServeMux, pattern string, byMethod methods) {
 }
 
 // sendPreflight tells a browser what pages of other origins may send (Fetch
-// standard, CORS protocol).
-func sendPreflight(w http.ResponseWriter, methods string) {
+// standard, CORS protocol): they may read.
+func sendPreflight(w http.ResponseWriter) {
 	h := w.Header()
 	setCommonHeaders(h)
-	h.Set("Access-Control-Allow-Methods", methods)
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD")
 	h.Set("Access-Control-Allow-Headers", "*, Authorization") // * does not cover Authorization
 	h.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
@@ -251,36 +414,45 @@ func recoverPanics(next http.Handler) http.Handler {
 }
 
 // notModified answers 304 if the client has the content with this entity tag,
-// and reports whether it did. Comparison is weak (RFC 9110, section 13.1.2).
+// and reports whether it did (RFC 9110, section 13.1.2).
 func notModified(w http.ResponseWriter, r *http.Request, etag string) bool {
 	w.Header().Set("ETag", etag)
-	known := strings.Join(r.Header["If-None-Match"], ",")
-	if known == "" {
+	if !header.ReadConditions(r).HasCurrent(etag) {
 		return false
 	}
-	// Other servers' tags may contain commas; the pieces of those equal none of ours.
-	same := strings.TrimSpace(known) == "*"
-	for tag := range strings.SplitSeq(known, ",") {
-		same = same || strings.TrimPrefix(strings.TrimSpace(tag), "W/") == strings.TrimPrefix(etag, "W/")
-	}
-	if same {
-		setCommonHeaders(w.Header())
-		w.WriteHeader(http.StatusNotModified)
-	}
-	return same
+	setCommonHeaders(w.Header())
+	w.WriteHeader(http.StatusNotModified)
+	return true
 }
 
 // fail answers for err. It is the one place where an error becomes a status
 // and a sentence for the client.
 func fail(w http.ResponseWriter, err error) {
 	var inQuery query.Error
+	var inBody *ijson.Error
+	var inFields fieldErrors
 	switch {
 	case errors.As(err, &inQuery):
 		sendError(w, inQuery.Error(), http.StatusBadRequest)
+	case errors.As(err, &inBody):
+		sendError(w, inBody.Message, inBody.Status)
+	case errors.As(err, &inFields):
+		const status = http.StatusUnprocessableEntity
+		sendJSON(w, errorAnswer{http.StatusText(status), inFields.Error(), status, inFields}, status)
 	case errors.Is(err, errInvalidID):
 		sendError(w, "Invalid car ID", http.StatusBadRequest)
 	case errors.Is(err, errCarNotFound):
 		sendError(w, "Car not found", http.StatusNotFound)
+	case errors.Is(err, errIDTaken):
+		sendError(w, "There is a car with this ID already", http.StatusConflict)
+	case errors.Is(err, errPrecondition):
+		sendError(w, "Nothing was changed: If-Match or If-None-Match does not hold (any longer)", http.StatusPreconditionFailed)
+	case errors.Is(err, errNoIDLeft):
+		sendError(w, fmt.Sprintf("No ID is left for a new car: %d has been used", maxID), http.StatusInsufficientStorage)
+	case errors.Is(err, errNotCommitted):
+		slog.Error(err.Error())
+		w.Header().Set("Retry-After", "1")
+		sendError(w, "Nothing was changed: the change could not be stored", http.StatusServiceUnavailable)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// Seldom read: the client has gone, or has closed its sending side.
 		w.Header().Set("Retry-After", "1")
@@ -293,11 +465,15 @@ func fail(w http.ResponseWriter, err error) {
 
 // sendError answers with an error: its status, and a sentence for a person.
 func sendError(w http.ResponseWriter, message string, status int) {
-	sendJSON(w, struct {
-		Error   string `json:"error"`
-		Message string `json:"message"`
-		Code    int    `json:"code"`
-	}{http.StatusText(status), message, status}, status)
+	sendJSON(w, errorAnswer{http.StatusText(status), message, status, nil}, status)
+}
+
+// An errorAnswer is the body of every answer with an error.
+type errorAnswer struct {
+	Error   string      `json:"error"`
+	Message string      `json:"message"`
+	Code    int         `json:"code"`
+	Errors  fieldErrors `json:"errors,omitempty"` // with 422
 }
 
 // sendJSON answers with data encoded as JSON, or with 500 if it cannot be
@@ -342,7 +518,7 @@ func writeList(w http.ResponseWriter, r *http.Request, records []*record) {
 	for _, rec := range records {
 		size += len(rec.json) - len("\n")
 	}
-	if size <= minGzip || !acceptsGzip(r) {
+	if size <= minGzip || !header.AcceptsGzip(r) {
 		writeHeader(w, size, http.StatusOK)
 		writeRecords(w, size, records)
 		return
@@ -370,27 +546,6 @@ func writeRecords(w io.Writer, size int, records []*record) {
 	}
 	buffered.WriteString("]\n")
 	buffered.Flush()
-}
-
-// acceptsGzip reports whether r's client takes gzip (RFC 9110, section 12.5.3).
-func acceptsGzip(r *http.Request) bool {
-	accepted := false
-	for _, line := range r.Header["Accept-Encoding"] {
-		for part := range strings.SplitSeq(line, ",") {
-			coding, params, err := mime.ParseMediaType(part)
-			if err != nil {
-				continue
-			}
-			weight, err := strconv.ParseFloat(cmp.Or(params["q"], "1"), 64)
-			switch coding {
-			case "gzip", "x-gzip":
-				return err == nil && weight > 0
-			case "*":
-				accepted = err == nil && weight > 0
-			}
-		}
-	}
-	return accepted
 }
 
 // Header values that many answers share. Set would make a new slice of each

@@ -17,6 +17,7 @@ import (
 	"log"
 	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -35,6 +36,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cars/internal/header"
 	"cars/internal/query"
 )
 
@@ -448,6 +450,287 @@ func TestAbandonedRequestsDoNotPileUp(t *testing.T) {
 	})
 }
 
+// --- commits, from inside -----------------------------------------------------
+
+// A disk is what the processor has its changes made durable by. The test plays
+// it: it receives from commits and sends to committed, whenever it likes.
+type disk struct {
+	loop
+	commits   chan commit
+	committed chan error
+}
+
+// startLoopOnDisk starts a loop that does not simulate.
+func startLoopOnDisk(t *testing.T) disk {
+	d := disk{loop{make(chan CarRequest), make(chan simulation)}, make(chan commit, 1), make(chan error)}
+	stop := make(chan struct{})
+	p := newProcessor(d.requests, d.simulations, stop)
+	p.commits, p.committed = d.commits, d.committed
+	go p.run()
+	t.Cleanup(func() { close(stop) })
+	d.simulations <- simulation{}
+	return d
+}
+
+// checkNoAnswer wants none of the requests to have been answered yet.
+func checkNoAnswer(t *testing.T, responses ...chan CarResponse) {
+	t.Helper()
+	synctest.Wait()
+	for i, response := range responses {
+		select {
+		case resp := <-response:
+			t.Errorf("request %d has been answered: %+v", i, resp)
+		default:
+		}
+	}
+}
+
+// rename is a request that changes the name of a car.
+func rename(id int, name string) CarRequest {
+	return CarRequest{ID: id, Op: patchCar, Write: &write{patch: map[string]any{"name": name}}}
+}
+
+func TestNothingIsVisibleBeforeItIsCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := startLoopOnDisk(t)
+		write := d.send(rename(1, "A"))
+		step := <-d.commits
+		if got := step.after.read(CarRequest{ID: 1}).Car.Name; got != "A" {
+			t.Errorf("what is being committed has the name %q, want A", got)
+		}
+		// The disk hangs; reads go on, and see nothing of it.
+		for range 3 {
+			time.Sleep(time.Hour)
+			checkResponse(t, <-d.send(CarRequest{ID: 1}), "Audi A4", "")
+			if list := <-d.send(CarRequest{Op: listCars}); list.catalogue != step.before {
+				t.Error("a list shows what is not committed")
+			}
+		}
+		checkNoAnswer(t, write)
+		d.committed <- nil
+		checkResponse(t, <-write, "A", "")
+		checkResponse(t, <-d.send(CarRequest{ID: 1}), "A", "")
+	})
+}
+
+func TestWritesGatherWhileABatchIsCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := startLoopOnDisk(t)
+		first := d.send(rename(1, "A"))
+		<-d.commits
+		// All of these are one batch, judged by what the first leaves and by those before them.
+		inSecond := []chan CarResponse{
+			d.send(CarRequest{ID: 1, Op: deleteCar, Write: &write{conditions: header.Conditions{IfMatch: []string{newRecord(cars[0]).etag}}}}),
+			d.send(rename(1, "B")),
+			d.send(CarRequest{ID: 1, Op: deleteCar, Write: &write{}}),
+			d.send(rename(1, "C")),
+			d.send(CarRequest{Op: createCar, Write: &write{car: Car{Name: "D"}}}),
+			d.send(rename(33, "E")),
+			d.send(CarRequest{Op: createCar, Write: &write{car: Car{ID: 33, Name: "F"}}}),
+		}
+		checkNoAnswer(t, append(inSecond, first)...)
+		d.committed <- nil
+		checkResponse(t, <-first, "A", "")
+		step := <-d.commits
+		if step.before.read(CarRequest{ID: 1}).Car.Name != "A" {
+			t.Error("the second batch does not begin with what the first left")
+		}
+		checkNoAnswer(t, inSecond...)
+		d.committed <- nil
+		for i, want := range []struct{ car, error string }{
+			{"", "precondition failed"}, {"B", ""}, {"B", ""}, {"", "car not found"}, {"D", ""}, {"E", ""}, {"", "car ID is taken"},
+		} {
+			checkResponse(t, <-inSecond[i], want.car, want.error)
+		}
+		if len(d.commits) > 0 {
+			t.Error("there is a third batch")
+		}
+	})
+}
+
+func TestFailedCommitChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := startLoopOnDisk(t)
+		broken := errors.New("disk on fire")
+		before := (<-d.send(CarRequest{Op: listCars})).catalogue
+		first := d.send(CarRequest{Op: createCar, Write: &write{car: Car{Name: "A"}}})
+		<-d.commits
+		second := []chan CarResponse{d.send(rename(33, "B")), d.send(rename(1, "C")), d.send(CarRequest{Op: createCar, Write: &write{car: Car{Name: "D"}}})}
+		d.committed <- broken
+		if resp := <-first; !errors.Is(resp.Error, errNotCommitted) || !errors.Is(resp.Error, broken) || resp.Car != nil {
+			t.Errorf("got %+v, want %v because of %v", resp, errNotCommitted, broken)
+		}
+		// The next batch finds nothing of the first, but for its ID.
+		<-d.commits
+		after := (<-d.send(CarRequest{Op: listCars})).catalogue
+		if !slices.Equal(after.cars.Blocks()[0], before.cars.Blocks()[0]) || after.hash != before.hash {
+			t.Error("a failed commit has changed the catalogue")
+		}
+		d.committed <- nil
+		checkResponse(t, <-second[0], "", "car not found")
+		checkResponse(t, <-second[1], "C", "")
+		if resp := <-second[2]; resp.Car == nil || resp.Car.ID != 34 {
+			t.Errorf("got %+v, want a car with the ID 34: 33 may be on the disk", resp)
+		}
+	})
+}
+
+func TestWhatChangesNothingIsNotCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := startLoopOnDisk(t)
+		checkResponse(t, <-d.send(rename(999, "A")), "", "car not found")
+		checkResponse(t, <-d.send(CarRequest{Op: createCar, Write: &write{car: Car{ID: 1}}}), "", "car ID is taken")
+		if resp := <-d.send(CarRequest{ID: 50, Op: reserveIDs, Write: &write{count: 3}}); resp.firstID != 50 {
+			t.Errorf("got %+v, want the IDs from 50 on", resp)
+		}
+		create := d.send(CarRequest{Op: createCar, Write: &write{car: Car{Name: "A"}}})
+		<-d.commits
+		d.committed <- nil
+		if resp := <-create; resp.Car == nil || resp.Car.ID != 53 {
+			t.Errorf("got %+v, want a car with the ID 53", resp)
+		}
+	})
+}
+
+func TestCallerOfAWriteGoesAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := startLoopOnDisk(t)
+		gone := make([]chan struct{}, 4)
+		leave := func(i int, req CarRequest) CarRequest {
+			gone[i] = make(chan struct{})
+			req.Done = gone[i]
+			return req
+		}
+		// While its processing time passes: nothing happens.
+		d.simulations <- simulation{delay: defaultDelay}
+		early := d.send(leave(0, rename(1, "early")))
+		close(gone[0])
+		time.Sleep(defaultDelay)
+		synctest.Wait()
+		d.simulations <- simulation{}
+
+		// While its batch is being committed: it happens wholly.
+		late := d.send(leave(1, rename(2, "late")))
+		<-d.commits
+		close(gone[1])
+
+		// While it waits for the batch before: nothing happens.
+		queued := d.send(leave(2, rename(3, "queued")))
+		staying := d.send(leave(3, rename(4, "staying")))
+		close(gone[2])
+		d.committed <- nil
+		<-d.commits
+		d.committed <- nil
+		checkResponse(t, <-staying, "staying", "")
+		<-late // which made room for its answer
+		checkNoAnswer(t, early, queued)
+		for id, want := range []string{1: "Audi A4", "late", "BMW 3 Series", "staying"} {
+			if id > 0 {
+				checkResponse(t, <-d.send(CarRequest{ID: id}), want, "")
+			}
+		}
+	})
+}
+
+func TestAbandonedWritesDoNotPileUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		commits := make(chan commit, 1)
+		p := newProcessor(nil, nil, nil)
+		p.commits, p.simulation = commits, simulation{}
+		gone := make(chan struct{})
+		close(gone)
+		p.accept(rename(1, "A"))
+		p.judge() // and the disk hangs
+		for range 10 * minSweep {
+			req := rename(1, "B")
+			req.Done = gone
+			p.accept(req)
+			p.judge()
+		}
+		if got := len(p.turns); got > minSweep {
+			t.Errorf("%d abandoned writes are kept, want at most %d", got, minSweep)
+		}
+	})
+}
+
+// TestCatalogueAgreesWithTheObvious does the same to catalogues and to maps, at
+// random.
+func TestCatalogueAgreesWithTheObvious(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	c, want, nextID := newCatalogue(nil), map[int]Car{}, 1
+	for step := range 20_000 {
+		id := 1 + random.IntN(60)
+		car := randomCars(random, 1)[0]
+		req := CarRequest{ID: id, Write: &write{car: car}}
+		old, found := want[id]
+		wantError := error(nil)
+		if !found {
+			wantError = errCarNotFound
+		}
+		switch random.IntN(6) {
+		case 0: // with the next ID
+			if len(want) > 40 {
+				continue
+			}
+			req.Op, req.ID, req.Write.car.ID, wantError = createCar, 0, 0, nil
+			car.ID = nextID
+			want[nextID] = car
+		case 1:
+			req.Op, req.Write.car.ID, car.ID = createCar, id, id
+			if wantError = errIDTaken; !found {
+				wantError, want[id] = nil, car
+			}
+		case 2:
+			req.Op, req.Write.car.ID, car.ID = replaceCar, id, id
+			if found {
+				want[id] = car
+			}
+		case 3:
+			req.Op, req.Write.patch = patchCar, map[string]any{"year": float64(car.Year), "details": map[string]any{"engine": car.Details.Engine}}
+			if found {
+				old.Year, old.Details.Engine = car.Year, car.Details.Engine
+				want[id] = old
+			}
+		case 4:
+			req.Op = deleteCar
+			delete(want, id)
+		case 5:
+			req.Op = replaceCar
+			req.Write.conditions.IfNoneMatch = []string{"*"}
+			if found {
+				wantError = errPrecondition
+			}
+		}
+		for id := range want {
+			nextID = max(nextID, id+1)
+		}
+		before := *c
+		after, resp := c.write(req)
+		if resp.Error != wantError || (resp.Error != nil) != (after == c) {
+			t.Fatalf("step %d, %v %d: got %v, want %v", step, req.Op, id, resp.Error, wantError)
+		}
+		if resp.Error == nil && req.Op != deleteCar && *resp.Car != want[resp.Car.ID] {
+			t.Fatalf("step %d, %v %d: got %+v, want %+v", step, req.Op, id, *resp.Car, want[resp.Car.ID])
+		}
+		if c.hash != before.hash || c.nextID != before.nextID {
+			t.Fatalf("step %d, %v %d: the old catalogue was changed", step, req.Op, id)
+		}
+		c = after
+		if c.nextID != nextID || c.cars.Len() != len(want) {
+			t.Fatalf("step %d, %v %d: got next ID %d and %d cars, want %d and %d", step, req.Op, id, c.nextID, c.cars.Len(), nextID, len(want))
+		}
+	}
+	records := slices.Concat(c.cars.Blocks()...)
+	if fresh := newCatalogue(records); fresh.hash != c.hash {
+		t.Error("the hash is not that of the cars")
+	}
+	for i, id := range slices.Sorted(maps.Keys(want)) {
+		if records[i].car != want[id] {
+			t.Errorf("got %+v, want %+v", records[i].car, want[id])
+		}
+	}
+}
+
 // --- HTTP, from outside -----------------------------------------------------
 
 // simulationOff lets requests to the processor that init started take no time,
@@ -462,7 +745,16 @@ func simulationOff(t testing.TB) {
 // request may get.
 func do(t testing.TB, method, target string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
-	r := httptest.NewRequest(method, target, nil)
+	return send(t, method, target, "", header...)
+}
+
+// send is do with a body, which is JSON unless header says otherwise.
+func send(t testing.TB, method, target, body string, header ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if body != "" && !slices.ContainsFunc(header, func(line string) bool { return strings.HasPrefix(line, "Content-Type:") }) {
+		r.Header.Set("Content-Type", "application/json")
+	}
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ": ")
 		r.Header.Add(name, value)
@@ -486,7 +778,9 @@ func checkAnswer(t testing.TB, rec *httptest.ResponseRecorder) {
 		"Access-Control-Expose-Headers": "X-Total-Count, Link, ETag, Location, Server-Timing",
 		"Cache-Control":                 "no-cache",
 		"X-Content-Type-Options":        "nosniff",
-		"Location":                      "",
+	}
+	if rec.Code != http.StatusCreated {
+		want["Location"] = ""
 	}
 	if rec.Code == http.StatusNoContent || rec.Code == http.StatusNotModified {
 		if rec.Body.Len() > 0 {
@@ -522,12 +816,12 @@ func checkAnswer(t testing.TB, rec *httptest.ResponseRecorder) {
 // checkError wants an error in the form that clients rely on.
 func checkError(t testing.TB, rec *httptest.ResponseRecorder, want int) {
 	t.Helper()
-	body := decode[struct {
-		Error, Message string
-		Code           int
-	}](t, rec)
+	body := decode[errorAnswer](t, rec)
 	if rec.Code != want || body.Code != want || body.Error != http.StatusText(want) || body.Message == "" {
 		t.Errorf("got status %d and body %+v, want %d in both", rec.Code, body, want)
+	}
+	if got := len(body.Errors) > 0; got != (want == http.StatusUnprocessableEntity) {
+		t.Errorf("a %d has errors for fields: %v", want, body.Errors)
 	}
 }
 
@@ -548,7 +842,8 @@ func TestStatusAndMessage(t *testing.T) {
 		noCar    = "Car not found"
 		badID    = "Invalid car ID"
 		noPath   = "No such path; the cars are at /api/cars"
-		notGet   = "Method not allowed; this path knows GET, HEAD, OPTIONS"
+		notCars  = "Method not allowed; this path knows GET, HEAD, OPTIONS, POST, PUT"
+		notCar   = "Method not allowed; this path knows DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
 		badDelay = "_delay must be a whole number, 0 to 60000"
 		badQuery = ": parameters must be separated by & (write ; as %3B), and % must stand before two hexadecimal digits"
 	)
@@ -601,13 +896,12 @@ func TestStatusAndMessage(t *testing.T) {
 		{"POST", "/nowhere", 404, noPath},
 		{"OPTIONS", "/nowhere", 404, noPath},
 
-		{"POST", "/api/cars", 405, notGet},
-		{"PUT", "/api/cars/1", 405, notGet},
-		{"PATCH", "/api/cars/1", 405, notGet},
-		{"DELETE", "/api/cars/999", 405, notGet},
-		{"TRACE", "/api/cars", 405, notGet},
-		{"get", "/api/cars", 405, notGet}, // methods are case-sensitive (RFC 9110, section 9.1)
-		{"BREW", "/api/cars/1", 405, notGet},
+		{"PATCH", "/api/cars", 405, notCars},
+		{"DELETE", "/api/cars", 405, notCars},
+		{"TRACE", "/api/cars", 405, notCars},
+		{"get", "/api/cars", 405, notCars}, // methods are case-sensitive (RFC 9110, section 9.1)
+		{"POST", "/api/cars/1", 405, notCar},
+		{"BREW", "/api/cars/1", 405, notCar},
 
 		{"GET", "/api/cars?_delay=0", 200, ""},
 		{"GET", "/api/cars?_delay=60000", 200, ""},
@@ -635,7 +929,7 @@ func TestStatusAndMessage(t *testing.T) {
 			}
 			wantAllow := ""
 			if test.status == http.StatusMethodNotAllowed {
-				wantAllow = "GET, HEAD, OPTIONS"
+				_, wantAllow, _ = strings.Cut(test.message, "knows ")
 			}
 			if got := rec.Header().Get("Allow"); got != wantAllow {
 				t.Errorf("Allow: got %q, want %q", got, wantAllow)
@@ -727,7 +1021,7 @@ func TestConditionalRequests(t *testing.T) {
 }
 
 func TestOptionsAndPreflight(t *testing.T) {
-	for target, allow := range map[string]string{"/api/cars": "GET, HEAD, OPTIONS", "/api/cars/1": "GET, HEAD, OPTIONS", "/nowhere": ""} {
+	for target, allow := range map[string]string{"/api/cars": "GET, HEAD, OPTIONS, POST, PUT", "/api/cars/1": "DELETE, GET, HEAD, OPTIONS, PATCH, PUT", "/nowhere": ""} {
 		rec := do(t, "OPTIONS", target, "Origin: http://localhost:5173", "Access-Control-Request-Method: GET",
 			"Access-Control-Request-Headers: if-none-match,authorization")
 		want := map[string]string{
@@ -735,6 +1029,10 @@ func TestOptionsAndPreflight(t *testing.T) {
 			"Access-Control-Allow-Methods": "GET, HEAD",
 			"Access-Control-Allow-Headers": "*, Authorization",
 			"Access-Control-Max-Age":       "600",
+			"Accept-Patch":                 "",
+		}
+		if target == "/api/cars/1" {
+			want["Accept-Patch"] = "application/json, application/merge-patch+json"
 		}
 		if rec.Code != 204 {
 			t.Errorf("got %d, want 204", rec.Code)
@@ -942,19 +1240,19 @@ func TestListETagFollowsContentAndQuery(t *testing.T) {
 	changed.Price++
 	seen := map[string]string{}
 	for name, etag := range map[string]string{
-		"all":           newSnapshot(records).etag(""),
-		"fewer":         newSnapshot(records[:2]).etag(""),
-		"other":         newSnapshot(records[1:]).etag(""),
-		"changed":       newSnapshot([]*record{records[0], records[1], newRecord(changed)}).etag(""),
-		"query":         newSnapshot(records).etag("q=a"),
-		"another query": newSnapshot(records).etag("q=b"),
+		"all":           newCatalogue(records).etag(""),
+		"fewer":         newCatalogue(records[:2]).etag(""),
+		"other":         newCatalogue(records[1:]).etag(""),
+		"changed":       newCatalogue([]*record{records[0], records[1], newRecord(changed)}).etag(""),
+		"query":         newCatalogue(records).etag("q=a"),
+		"another query": newCatalogue(records).etag("q=b"),
 	} {
 		if other, ok := seen[etag]; ok {
 			t.Errorf("%s and %s have the same ETag %s", name, other, etag)
 		}
 		seen[etag] = name
 	}
-	if a, b := newSnapshot(records).etag("q=a"), newSnapshot(slices.Clone(records)).etag("q=a"); a != b {
+	if a, b := newCatalogue(records).etag("q=a"), newCatalogue(slices.Clone(records)).etag("q=a"); a != b {
 		t.Errorf("the same list has ETags %s and %s", a, b)
 	}
 }
@@ -1010,13 +1308,13 @@ func TestListsAreCompressedForWhoAccepts(t *testing.T) {
 func TestListsAgreeWithTheObvious(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
-		catalogue := newCatalogue(randomCars(random, random.IntN(60)))
+		catalogue := newCatalogue(newRecords(randomCars(random, random.IntN(60))))
 		values := randomQuery(random)
 		list, err := listSchema.Parse(values)
 		if err != nil {
 			t.Fatalf("%s: %v", values.Encode(), err)
 		}
-		records, gotTotal, err := list.Run(t.Context(), catalogue.all.records)
+		records, gotTotal, err := list.Run(t.Context(), catalogue.cars.Blocks())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -1024,7 +1322,7 @@ func TestListsAgreeWithTheObvious(t *testing.T) {
 		for _, rec := range records {
 			got = append(got, rec.car.ID)
 		}
-		want, wantTotal := obviousList(catalogue.all.records, values)
+		want, wantTotal := obviousList(slices.Concat(catalogue.cars.Blocks()...), values)
 		if !slices.Equal(got, want) || gotTotal != wantTotal {
 			t.Fatalf("%s: got %v of %d, want %v of %d", values.Encode(), got, gotTotal, want, wantTotal)
 		}
@@ -1235,6 +1533,877 @@ func FuzzTarget(f *testing.F) {
 }
 
 // --- flags --------------------------------------------------------------------
+
+// --- writes -----------------------------------------------------------------
+
+// changing is simulationOff for tests that change the catalogue: it starts with
+// the built-in cars, and they are back at the end.
+func changing(t testing.TB) {
+	simulationOff(t)
+	restore := func() {
+		req := CarRequest{Op: replaceCars, Write: &write{catalogue: newCatalogue(newRecords(cars))}}
+		if _, err := ask(context.Background(), carRequestChan, req); err != nil {
+			t.Error(err)
+		}
+	}
+	restore()
+	t.Cleanup(restore)
+}
+
+// saab is a car as clients send it, and stored is what becomes of it.
+const saab = `{"name":" Saab 900 ","manufacturer":"Saab","category":"Coupe","year":1994,"price":20990,"imageUrl":"/images/coupe.svg",` +
+	`"details":{"engine":"2.3L Inline-4","horsepower":150,"transmission":"5-speed Manual","drivetrain":"Front-Wheel Drive"}}`
+
+var stored = Car{0, "Saab 900", "Saab", "Coupe", 1994, 20990, "/images/coupe.svg", Details{"2.3L Inline-4", 150, "5-speed Manual", "Front-Wheel Drive"}}
+
+// checkCar wants an answer with this car, and what reads it to find the same.
+func checkCar(t *testing.T, rec *httptest.ResponseRecorder, status int, want Car) {
+	t.Helper()
+	if got := decode[Car](t, rec); rec.Code != status || got != want {
+		t.Errorf("got %d %+v, want %d %+v", rec.Code, got, status, want)
+	}
+	read := get(t, "/api/cars/"+strconv.Itoa(want.ID))
+	if !bytes.Equal(read.Body.Bytes(), rec.Body.Bytes()) || read.Header().Get("ETag") != rec.Header().Get("ETag") {
+		t.Errorf("read %s with %s, but was answered %s with %s", read.Body, read.Header().Get("ETag"), rec.Body, rec.Header().Get("ETag"))
+	}
+}
+
+func TestCreate(t *testing.T) {
+	changing(t)
+	rec := send(t, "POST", "/api/cars", saab)
+	want := stored
+	want.ID = decode[Car](t, rec).ID
+	checkCar(t, rec, 201, want)
+	if want.ID <= len(cars) {
+		t.Errorf("got ID %d, which is taken", want.ID)
+	}
+	if got, want := rec.Header().Get("Location"), fmt.Sprintf("/api/cars/%d", want.ID); got != want {
+		t.Errorf("Location: got %q, want %q", got, want)
+	}
+	want.ID++
+	checkCar(t, send(t, "POST", "/api/cars", saab), 201, want)
+
+	// With an ID of its own, a car gets that, and the next one a higher.
+	want = Car{ID: want.ID + 10, Name: "A", Manufacturer: "B"}
+	body := fmt.Sprintf(`{"id":%d,"name":"A","manufacturer":"B"}`, want.ID)
+	checkCar(t, send(t, "POST", "/api/cars", body), 201, want)
+	checkError(t, send(t, "POST", "/api/cars", body), 409)
+	checkError(t, send(t, "POST", "/api/cars", `{"id":1,"name":"A","manufacturer":"B"}`), 409)
+	want.ID++
+	checkCar(t, send(t, "POST", "/api/cars", `{"id":null,"name":"A","manufacturer":"B"}`), 201, want)
+
+	// The ID of a deleted car is given to nobody who does not ask for it.
+	target := "/api/cars/" + strconv.Itoa(want.ID)
+	do(t, "DELETE", target)
+	want.ID++
+	checkCar(t, send(t, "POST", "/api/cars", `{"name":"A","manufacturer":"B"}`), 201, want)
+	want.ID--
+	checkCar(t, send(t, "POST", "/api/cars", fmt.Sprintf(`{"id":%d,"name":"A","manufacturer":"B"}`, want.ID)), 201, want)
+	if got, want := decode[[]Car](t, get(t, "/api/cars")), len(cars)+5; len(got) != want {
+		t.Errorf("got %d cars, want %d", len(got), want)
+	}
+}
+
+func TestReplace(t *testing.T) {
+	changing(t)
+	want := stored
+	want.ID = 7
+	rec := send(t, "PUT", "/api/cars/7", saab)
+	checkCar(t, rec, 200, want)
+	if got := rec.Header().Get("Content-Location"); got != "/api/cars/7" {
+		t.Errorf("Content-Location: got %q, want /api/cars/7", got)
+	}
+	// Whole: what is not there is as good as null.
+	want = Car{ID: 7, Name: "A", Manufacturer: "B"}
+	checkCar(t, send(t, "PUT", "/api/cars/7", `{"manufacturer":"B","id":7,"name":"A"}`), 200, want)
+	checkCar(t, send(t, "PUT", "/api/cars/7", `{"name":"A","manufacturer":"B","category":null,"year":null,"details":null}`), 200, want)
+	checkCar(t, send(t, "PUT", "/api/cars/7", `{"name":"A","manufacturer":"B","details":{"engine":null,"horsepower":null}}`), 200, want)
+
+	checkError(t, send(t, "PUT", "/api/cars/999", saab), 404)
+	checkError(t, send(t, "PUT", "/api/cars/0", saab), 400)
+	checkError(t, get(t, "/api/cars/999"), 404)
+	for _, id := range []string{"8", "null", "0", `"7"`} {
+		rec := send(t, "PUT", "/api/cars/7", `{"name":"C","manufacturer":"D","id":`+id+`}`)
+		if got := decode[errorAnswer](t, rec).Errors; rec.Code != 422 || len(got) != 1 || got["id"] == "" {
+			t.Errorf("id %s: got %d %v", id, rec.Code, got)
+		}
+	}
+	checkCar(t, get(t, "/api/cars/7"), 200, want)
+}
+
+func TestDelete(t *testing.T) {
+	changing(t)
+	before := decode[[]Car](t, get(t, "/api/cars"))
+	rec := do(t, "DELETE", "/api/cars/5")
+	if got := decode[Car](t, rec); rec.Code != 200 || got != cars[4] {
+		t.Errorf("got %d %+v, want 200 and the car", rec.Code, got)
+	}
+	if got := rec.Header().Get("ETag"); got != "" {
+		t.Errorf("what is gone has the ETag %s", got)
+	}
+	checkError(t, get(t, "/api/cars/5"), 404)
+	checkError(t, do(t, "DELETE", "/api/cars/5"), 404)
+	checkError(t, send(t, "PATCH", "/api/cars/5", `{"year":2000}`), 404)
+	if got, want := decode[[]Car](t, get(t, "/api/cars")), slices.Delete(before, 4, 5); !slices.Equal(got, want) {
+		t.Errorf("got %d cars, want the %d others", len(got), len(want))
+	}
+	if rec := send(t, "DELETE", "/api/cars/6", `{"id":6}`); rec.Code != 200 { // as some clients do
+		t.Errorf("with a body: got %d", rec.Code)
+	}
+}
+
+// TestPatch has the test cases of RFC 7396, appendix A, as far as they make
+// sense for an object with fixed fields: a is name or category, and b, which may
+// be an object, is details. Its other cases are about arrays, or replace an
+// object by something else, which is refused.
+func TestPatch(t *testing.T) {
+	changing(t)
+	full := stored
+	full.ID = 7
+	change := func(f func(*Car)) Car {
+		car := full
+		f(&car)
+		return car
+	}
+	tests := []struct {
+		patch string
+		want  Car
+	}{
+		{`{}`, full},
+		{`{"name":"b"}`, change(func(c *Car) { c.Name = "b" })},                                                                     // {"a":"b"} {"a":"c"}
+		{`{"category":null}`, change(func(c *Car) { c.Category = "" })},                                                             // {"a":"b"} {"a":null}
+		{`{"year":null,"price":null}`, change(func(c *Car) { c.Year, c.Price = 0, 0 })},                                             // {"a":"b","b":"c"} {"a":null}
+		{`{"details":{"engine":"d","drivetrain":null}}`, change(func(c *Car) { c.Details.Engine, c.Details.Drivetrain = "d", "" })}, // {"a":{"b":"c"}} {"a":{"b":"d","c":null}}
+		{`{"details":{"horsepower":null}}`, change(func(c *Car) { c.Details.Horsepower = 0 })},                                      // {} {"a":{"bb":{"ccc":null}}}
+		{`{"details":{}}`, full},
+		{`{"details":null}`, change(func(c *Car) { c.Details = Details{} })},
+		{`{"details":null,"year":1990}`, change(func(c *Car) { c.Details, c.Year = Details{}, 1990 })},
+		{`{"id":7,"name":"  b\u2003","imageUrl":null}`, change(func(c *Car) { c.Name, c.ImageURL = "b", "" })},
+	}
+	for _, test := range tests {
+		for _, contentType := range []string{"application/json", "application/merge-patch+json"} {
+			send(t, "PUT", "/api/cars/7", saab)
+			rec := send(t, "PATCH", "/api/cars/7", test.patch, "Content-Type: "+contentType)
+			t.Log(test.patch)
+			checkCar(t, rec, 200, test.want)
+		}
+	}
+	send(t, "PUT", "/api/cars/7", saab)
+	for patch, wrong := range map[string]string{
+		`{"name":null}`:                     "name is required",
+		`{"name":" "}`:                      "name is required",
+		`{"manufacturer":null,"year":1990}`: "manufacturer is required",
+		`{"id":8}`:                          "id must be 7, as in the path",
+		`{"id":null}`:                       "id must be 7, as in the path",
+		`{"name":["b"]}`:                    "name must be a string",
+		`{"details":"c"}`:                   "details must be an object",
+		`{"details":["c"]}`:                 "details must be an object",
+		`{"details":{"engine":{"a":1}}}`:    "details.engine must be a string",
+		`{"details.engine":"c"}`:            "details.engine is not a field of a car",
+		`{"e":null,"a":1}`:                  "a is not a field of a car; e is not a field of a car",
+	} {
+		rec := send(t, "PATCH", "/api/cars/7", patch)
+		if got := decode[errorAnswer](t, rec).Message; rec.Code != 422 || got != wrong {
+			t.Errorf("%s: got %d %q, want 422 %q", patch, rec.Code, got, wrong)
+		}
+	}
+	for _, patch := range []string{`["c"]`, `null`, `"bar"`, `7`} { // which would replace the car by them
+		checkError(t, send(t, "PATCH", "/api/cars/7", patch), 400)
+	}
+	checkCar(t, get(t, "/api/cars/7"), 200, full)
+}
+
+func TestReplaceAll(t *testing.T) {
+	changing(t)
+	next := decode[Car](t, send(t, "POST", "/api/cars", saab)).ID + 1
+	body := fmt.Sprintf(`[{"name":"C","manufacturer":"M"},{"id":9,"name":"B","manufacturer":"M"},{"id":3,"name":"A","manufacturer":"M"},
+		{"id":%d,"name":"D","manufacturer":"M"},{"name":"E","manufacturer":"M"}]`, next)
+	rec := send(t, "PUT", "/api/cars", body)
+	want := []Car{
+		{ID: 3, Name: "A", Manufacturer: "M"},
+		{ID: 9, Name: "B", Manufacturer: "M"},
+		{ID: next, Name: "D", Manufacturer: "M"},
+		{ID: next + 1, Name: "C", Manufacturer: "M"},
+		{ID: next + 2, Name: "E", Manufacturer: "M"},
+	}
+	if got := decode[[]Car](t, rec); rec.Code != 200 || !slices.Equal(got, want) || rec.Header().Get("X-Total-Count") != "5" {
+		t.Errorf("got %d %+v, want %+v", rec.Code, got, want)
+	}
+	if got := decode[[]Car](t, get(t, "/api/cars")); !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	checkCar(t, send(t, "POST", "/api/cars", saab), 201, func() Car { c := stored; c.ID = next + 3; return c }())
+	want = decode[[]Car](t, get(t, "/api/cars"))
+
+	for body, message := range map[string]string{
+		`{}`: "The body must be a JSON array",
+		`[{"name":"A","manufacturer":"M"},{"name":"A","name":"B"}]`: `The key "name" occurs twice in one object; the second ends at offset 51`,
+		`[{"name":"A","manufacturer":"M"},null]`:                    "[1] must be an object",
+		`[{"id":4,"name":"A","manufacturer":"M"},{"id":4,"name":"A","manufacturer":"M","year":1},[]]`: fmt.Sprintf(
+			"[1].id is also that of [0]; [1].year must be 0 or between 1886 and %d; [2] must be an object", time.Now().Year()+2),
+		"[" + strings.Repeat("{},", 1000) + "{}]": "[0].manufacturer is required; [0].name is required; [10].manufacturer is required; [10].name is required; [11].manufacturer is required; and 95 more",
+	} {
+		rec := send(t, "PUT", "/api/cars", body)
+		if got := decode[errorAnswer](t, rec).Message; rec.Code/100 != 4 || got != message {
+			t.Errorf("%.80s: got %d %q, want %q", body, rec.Code, got, message)
+		}
+	}
+	if got := decode[[]Car](t, get(t, "/api/cars")); !slices.Equal(got, want) {
+		t.Errorf("after refusals: got %+v, want %+v", got, want)
+	}
+	if rec := send(t, "PUT", "/api/cars", "[]"); rec.Code != 200 || rec.Body.String() != "[]\n" {
+		t.Errorf("got %d %q, want 200 and an empty list", rec.Code, rec.Body)
+	}
+}
+
+func TestPreconditions(t *testing.T) {
+	changing(t)
+	etag := get(t, "/api/cars/7").Header().Get("ETag")
+	old := get(t, "/api/cars/8").Header().Get("ETag")
+	const put = `{"name":"A","manufacturer":"B"}`
+	tests := []struct {
+		method, target, body string
+		condition            string
+		want                 int
+	}{
+		{"PUT", "/api/cars/7", put, "If-Match: " + old, 412},
+		{"PUT", "/api/cars/7", put, "If-Match: W/" + etag, 412},
+		{"PUT", "/api/cars/7", put, "If-None-Match: *", 412},
+		{"PUT", "/api/cars/7", put, "If-None-Match: W/" + etag, 412},
+		{"PATCH", "/api/cars/7", `{"year":2000}`, `If-Match: "x", ` + old, 412},
+		{"PATCH", "/api/cars/7", `{"year":2000}`, "If-None-Match: *", 412},
+		{"DELETE", "/api/cars/7", "", "If-Match: " + old, 412},
+		{"PUT", "/api/cars", "[" + put + "]", "If-Match: " + etag, 412},
+		{"PUT", "/api/cars", "[" + put + "]", "If-Match: " + get(t, "/api/cars").Header().Get("ETag"), 412}, // weak
+		{"PUT", "/api/cars", "[" + put + "]", "If-None-Match: *", 412},
+
+		// What would be refused anyway is, whatever the conditions (RFC 9110, section 13.2.1).
+		{"PUT", "/api/cars/999", put, "If-Match: *", 404},
+		{"PUT", "/api/cars/999", put, "If-None-Match: *", 404},
+		{"DELETE", "/api/cars/999", "", "If-Match: " + etag, 404},
+		{"PUT", "/api/cars/7", `{`, "If-Match: " + old, 400},
+
+		{"PUT", "/api/cars/7", put, `If-Match: "x",` + etag, 200},
+		{"PATCH", "/api/cars/7", `{"year":2000}`, "If-Match: " + etag, 412}, // no longer
+		{"PATCH", "/api/cars/7", `{"year":2000}`, "If-Match: *", 200},
+		{"PATCH", "/api/cars/8", `{"year":2000}`, "If-None-Match: " + etag, 200},
+		{"DELETE", "/api/cars/7", "", "If-Match: *", 200},
+		{"PUT", "/api/cars", "[" + put + "]", "If-Match: *", 200},
+	}
+	for _, test := range tests {
+		before := get(t, "/api/cars")
+		rec := send(t, test.method, test.target, test.body, test.condition)
+		if rec.Code != test.want {
+			t.Errorf("%s %s with %s: got %d, want %d", test.method, test.target, test.condition, rec.Code, test.want)
+		}
+		if changed := !bytes.Equal(before.Body.Bytes(), get(t, "/api/cars").Body.Bytes()); changed != (test.want == 200) {
+			t.Errorf("%s %s with %s: changed the catalogue: %v", test.method, test.target, test.condition, changed)
+		}
+	}
+}
+
+func TestOfManyWithOneETagOneWins(t *testing.T) {
+	changing(t)
+	simulationChan <- simulation{delay: 10 * time.Millisecond}
+	etag := get(t, "/api/cars/7").Header().Get("ETag")
+	var won, lost atomic.Int32
+	var clients sync.WaitGroup
+	for i := range 100 {
+		clients.Go(func() {
+			rec := send(t, "PUT", "/api/cars/7", fmt.Sprintf(`{"name":"Client %d","manufacturer":"M"}`, i), "If-Match: "+etag)
+			switch rec.Code {
+			case 200:
+				won.Add(1)
+			case 412:
+				lost.Add(1)
+			}
+		})
+	}
+	clients.Wait()
+	if won.Load() != 1 || lost.Load() != 99 {
+		t.Errorf("got %d times 200 and %d times 412, want 1 and 99", won.Load(), lost.Load())
+	}
+}
+
+// TestFields has the range of every field, one value at a time.
+func TestFields(t *testing.T) {
+	lastYear := time.Now().Year() + 2
+	const (
+		control  = "must not contain control characters"
+		isText   = "must be a string"
+		isNumber = "must be a number"
+		isWhole  = "must be a whole number"
+		isURL    = "must be empty, a path that begins with /, or an http or https URL"
+	)
+	yearRange := fmt.Sprintf("must be 0 or between 1886 and %d", lastYear)
+	tests := []struct{ field, value, want string }{
+		{"name", `"x"`, ""},
+		{"name", `"` + strings.Repeat("é", 200) + `"`, ""},
+		{"name", `"  ` + strings.Repeat("é", 200) + ` "`, ""},
+		{"name", `"` + strings.Repeat("é", 201) + `"`, "must be at most 200 characters"},
+		{"name", `""`, "is required"},
+		{"name", `" \t\u00a0"`, "is required"},
+		{"name", `null`, "is required"},
+		{"name", `"a\u0000b"`, control},
+		{"name", `"a\nb"`, control},
+		{"name", `"a\u007fb"`, control},
+		{"name", `"a\u0085b"`, control},
+		{"name", `"<img src=x onerror=alert(1)>"`, ""},
+		{"name", `"😀"`, ""},
+		{"name", `5`, isText},
+		{"name", `true`, isText},
+		{"name", `{}`, isText},
+		{"manufacturer", `"` + strings.Repeat("x", 100) + `"`, ""},
+		{"manufacturer", `"` + strings.Repeat("x", 101) + `"`, "must be at most 100 characters"},
+		{"manufacturer", `""`, "is required"},
+		{"category", `""`, ""},
+		{"category", `null`, ""},
+		{"category", `"` + strings.Repeat("x", 50) + `"`, ""},
+		{"category", `"` + strings.Repeat("x", 51) + `"`, "must be at most 50 characters"},
+		{"category", `" "`, ""},
+		{"year", `0`, ""},
+		{"year", `null`, ""},
+		{"year", `-0`, ""},
+		{"year", `1886`, ""},
+		{"year", `2.024e3`, ""},
+		{"year", strconv.Itoa(lastYear), ""},
+		{"year", `1`, yearRange},
+		{"year", `1885`, yearRange},
+		{"year", `-1`, yearRange},
+		{"year", strconv.Itoa(lastYear + 1), yearRange},
+		{"year", `1e30`, yearRange},
+		{"year", `2020.5`, isWhole},
+		{"year", `"2020"`, isNumber},
+		{"year", `[2020]`, isNumber},
+		{"price", `0`, ""},
+		{"price", `1000000000`, ""},
+		{"price", `1000000001`, "must be at most 1000000000"},
+		{"price", `-1`, "must not be negative"},
+		{"price", `-1e300`, "must not be negative"},
+		{"price", `9223372036854775808`, "must be at most 1000000000"},
+		{"price", `18446744073709551617`, "must be at most 1000000000"},
+		{"price", `0.1`, isWhole},
+		{"price", `1.0`, ""},
+		{"price", `false`, isNumber},
+		{"id", `1`, ""},
+		{"id", `9007199254740991`, ""},
+		{"id", `9007199254740992`, "must be at most 9007199254740991"},
+		{"id", `0`, "must be at least 1"},
+		{"id", `-1`, "must be at least 1"},
+		{"id", `"1"`, isNumber},
+		{"imageUrl", `""`, ""},
+		{"imageUrl", `"/images/suv.svg"`, ""},
+		{"imageUrl", `"/"`, ""},
+		{"imageUrl", `"http://example.com/a.png?b=c#d"`, ""},
+		{"imageUrl", `"HTTPS://user@example.com:8443/a b.png"`, ""},
+		{"imageUrl", `"http://[::1]/x"`, ""},
+		{"imageUrl", `"/` + strings.Repeat("x", 2047) + `"`, ""},
+		{"imageUrl", `"/` + strings.Repeat("x", 2048) + `"`, "must be at most 2048 characters"},
+		{"imageUrl", `"javascript:alert(1)"`, isURL},
+		{"imageUrl", `"JavaScript:alert(1)"`, isURL},
+		{"imageUrl", `" javascript:alert(1)"`, isURL},
+		{"imageUrl", `"java\nscript:alert(1)"`, control},
+		{"imageUrl", `"data:image/svg+xml,<svg/>"`, isURL},
+		{"imageUrl", `"//example.com/x"`, isURL},
+		{"imageUrl", `"/\\example.com/x"`, isURL},
+		{"imageUrl", `"\\\\example.com"`, isURL},
+		{"imageUrl", `"images/suv.svg"`, isURL},
+		{"imageUrl", `"http:"`, isURL},
+		{"imageUrl", `"http:///x"`, isURL},
+		{"imageUrl", `"http://:80/x"`, isURL},
+		{"imageUrl", `"https:example.com"`, isURL},
+		{"imageUrl", `"ftp://example.com/x"`, isURL},
+		{"imageUrl", `"/%zz"`, isURL},
+		{"imageUrl", `1`, isText},
+		{"details", `{}`, ""},
+		{"details", `null`, ""},
+		{"details", `[]`, "must be an object"},
+		{"details", `"x"`, "must be an object"},
+		{"details.engine", `"` + strings.Repeat("x", 200) + `"`, ""},
+		{"details.engine", `"` + strings.Repeat("x", 201) + `"`, "must be at most 200 characters"},
+		{"details.engine", `"\u001b[31m"`, control},
+		{"details.transmission", `"` + strings.Repeat("x", 201) + `"`, "must be at most 200 characters"},
+		{"details.drivetrain", `"` + strings.Repeat("x", 201) + `"`, "must be at most 200 characters"},
+		{"details.drivetrain", `0`, isText},
+		{"details.horsepower", `5000`, ""},
+		{"details.horsepower", `5001`, "must be at most 5000"},
+		{"details.horsepower", `-1`, "must not be negative"},
+		{"details.horsepower", `1.5`, isWhole},
+		{"details.horsepower", `"201"`, isNumber},
+		{"Name", `"x"`, "is not a field of a car; did you mean name?"},
+		{"imageURL", `"x"`, "is not a field of a car; did you mean imageUrl?"},
+		{"horsepower", `1`, "is not a field of a car; did you mean details.horsepower?"},
+		{"details.Engine", `"x"`, "is not a field of a car; did you mean details.engine?"},
+		{"details.year", `2020`, "is not a field of a car; did you mean year?"},
+		{"colour", `"red"`, "is not a field of a car"},
+		{"details.", `1`, "is not a field of a car"},
+		{"", `1`, "is not a field of a car"},
+		{"__proto__", `{}`, "is not a field of a car"},
+		{strings.Repeat("x", 101), `1`, ""}, // and an error under a shorter name
+	}
+	for _, test := range tests {
+		object := map[string]any{"name": "A", "manufacturer": "B"}
+		var value any
+		if err := json.Unmarshal([]byte(test.value), &value); err != nil {
+			t.Fatal(err)
+		}
+		if detail, ok := strings.CutPrefix(test.field, "details."); ok {
+			object["details"] = map[string]any{detail: value}
+		} else {
+			object[test.field] = value
+		}
+		wrong := fieldErrors{}
+		parseCar(object, 0, wrong)
+		want := fieldErrors{}
+		if test.want != "" {
+			want[test.field] = test.want
+		}
+		if len(test.field) > 100 {
+			want[strings.Repeat("x", 100)+"…"] = "is not a field of a car"
+		}
+		if !maps.Equal(wrong, want) {
+			t.Errorf("%s %.60s: got %v, want %v", test.field, test.value, wrong, want)
+		}
+	}
+}
+
+func TestAllProblemsAreNamedAtOnce(t *testing.T) {
+	changing(t)
+	rec := send(t, "POST", "/api/cars", `{"name":"","year":1,"price":-1,"imageUrl":"x","details":{"horsepower":9999,"engine":1},"colour":"red"}`)
+	want := errorAnswer{"Unprocessable Entity",
+		"colour is not a field of a car; details.engine must be a string; details.horsepower must be at most 5000; " +
+			"imageUrl must be empty, a path that begins with /, or an http or https URL; manufacturer is required; and 3 more",
+		422, fieldErrors{
+			"colour":             "is not a field of a car",
+			"details.engine":     "must be a string",
+			"details.horsepower": "must be at most 5000",
+			"imageUrl":           "must be empty, a path that begins with /, or an http or https URL",
+			"manufacturer":       "is required",
+			"name":               "is required",
+			"price":              "must not be negative",
+			"year":               fmt.Sprintf("must be 0 or between 1886 and %d", time.Now().Year()+2),
+		}}
+	if got := decode[errorAnswer](t, rec); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	many := make(map[string]int)
+	for i := range 10_000 {
+		many[strconv.Itoa(i)] = i
+	}
+	body, _ := json.Marshal(many)
+	if got := decode[errorAnswer](t, send(t, "POST", "/api/cars", string(body))); len(got.Errors) != maxFieldErrors {
+		t.Errorf("got %d errors, want %d", len(got.Errors), maxFieldErrors)
+	}
+}
+
+// TestRefusedBodies has one body for each reason; internal/ijson has the rest.
+func TestRefusedBodies(t *testing.T) {
+	changing(t)
+	tests := []struct {
+		method, target, body string
+		header               string
+		status               int
+	}{
+		{"POST", "/api/cars", "", "Content-Type: application/json", 400},
+		{"POST", "/api/cars", " \n", "", 400},
+		{"POST", "/api/cars", "null", "", 400},
+		{"POST", "/api/cars", "[" + saab + "]", "", 400},
+		{"POST", "/api/cars", saab + saab, "", 400},
+		{"POST", "/api/cars", saab + "x", "", 400},
+		{"POST", "/api/cars", strings.Replace(saab, `"price"`, `"year"`, 1), "", 400},
+		{"POST", "/api/cars", strings.Replace(saab, `"price"`, `"Price"`, 1), "", 422},
+		{"POST", "/api/cars", strings.Replace(saab, "1994", "NaN", 1), "", 400},
+		{"POST", "/api/cars", strings.Replace(saab, "1994", "1e999", 1), "", 400},
+		{"POST", "/api/cars", strings.Replace(saab, "Coupe", "\xff", 1), "", 400},
+		{"POST", "/api/cars", strings.Replace(saab, "Coupe", `\ud800`, 1), "", 400},
+		{"POST", "/api/cars", "\ufeff" + saab, "", 400},
+		{"POST", "/api/cars", "// " + saab, "", 400},
+		{"POST", "/api/cars", strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000), "", 400},
+		{"POST", "/api/cars", strings.Repeat(`{"details":`, 20_000) + "1" + strings.Repeat("}", 20_000), "", 400},
+		{"POST", "/api/cars", saab + strings.Repeat(" ", maxCarBody-len(saab)+1), "", 413},
+		{"PATCH", "/api/cars/1", "{}" + strings.Repeat(" ", maxCarBody), "", 413},
+		{"PUT", "/api/cars/1", saab + strings.Repeat(" ", maxCarBody), "", 413},
+		{"DELETE", "/api/cars/1", strings.Repeat(" ", maxCarBody+1), "", 413},
+		{"PUT", "/api/cars", "[]" + strings.Repeat(" ", maxCarsBody-1), "", 413},
+		{"POST", "/api/cars", saab, "Content-Type: text/plain", 415},
+		{"PUT", "/api/cars", "[]", "Content-Type: application/merge-patch+json", 415},
+		{"PUT", "/api/cars/1", saab, "Content-Type: application/merge-patch+json", 415},
+		{"PATCH", "/api/cars/1", "[]", "Content-Type: application/json-patch+json", 415},
+		{"POST", "/api/cars", saab, "Content-Encoding: gzip", 415},
+		{"PUT", "/api/cars", "[]", "Content-Encoding: identity", 415},
+		{"PATCH", "/api/cars/x", "{}", "", 400},
+		{"DELETE", "/api/cars/01", "", "", 400},
+		{"DELETE", "/api/cars/1?_delay=x", "", "", 400},
+		{"DELETE", "/api/cars/1?a;b", "", "", 400},
+	}
+	before := get(t, "/api/cars").Body.String()
+	for _, test := range tests {
+		var header []string
+		if test.header != "" {
+			header = []string{test.header}
+		}
+		rec := send(t, test.method, test.target, test.body, header...)
+		if rec.Code != test.status {
+			t.Errorf("%s %s %.40q %s: got %d %s, want %d", test.method, test.target, test.body, test.header, rec.Code, rec.Body, test.status)
+		}
+		if message := decode[errorAnswer](t, rec).Message; strings.Contains(message, "json:") || strings.Contains(message, "main.") {
+			t.Errorf("the message is not for a client: %s", message)
+		}
+	}
+	if after := get(t, "/api/cars").Body.String(); after != before {
+		t.Error("something has changed")
+	}
+	if rec := send(t, "POST", "/api/cars", saab+strings.Repeat(" ", maxCarBody-len(saab))); rec.Code != 201 {
+		t.Errorf("1 MiB: got %d, want 201", rec.Code)
+	}
+}
+
+func TestLastID(t *testing.T) {
+	c := newCatalogue(newRecords(cars))
+	last := Car{ID: maxID, Name: "A", Manufacturer: "B"}
+	c, resp := c.write(CarRequest{Op: createCar, Write: &write{car: last}})
+	if resp.Error != nil {
+		t.Fatal(resp.Error)
+	}
+	for _, req := range []CarRequest{
+		{Op: createCar, Write: &write{car: Car{Name: "A", Manufacturer: "B"}}},
+		{Op: reserveIDs, Write: &write{count: 1}},
+	} {
+		if after, resp := c.write(req); resp.Error != errNoIDLeft || after != c {
+			t.Errorf("%v: got %v, want %v", req.Op, resp.Error, errNoIDLeft)
+		}
+	}
+	rec := httptest.NewRecorder()
+	fail(rec, errNoIDLeft)
+	checkError(t, rec, 507)
+}
+
+// FuzzBody wants no body to be answered with a 5xx, and the car of one that is
+// accepted to read back as it was answered, and to be accepted again unchanged.
+func FuzzBody(f *testing.F) {
+	for _, body := range []string{saab, `{"name":"A","manufacturer":"B"}`, `{"details":null,"year":null}`, `{"id":7,"name":"\ud83d\ude00"}`,
+		`{"name":"A","name":"B"}`, `{"year":1e999}`, `[{"name":"A","manufacturer":"B"}]`, `[]`, "{\"name\":\"\xff\"}", `{"price":1e9,"details":{"horsepower":-0}}`} {
+		for kind := range 4 {
+			f.Add(body, kind)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body string, kind int) {
+		changing(t)
+		kinds := []struct{ method, target string }{{"POST", "/api/cars"}, {"PUT", "/api/cars/7"}, {"PATCH", "/api/cars/7"}, {"PUT", "/api/cars"}}
+		to := kinds[uint(kind)%4]
+		before := get(t, "/api/cars").Body.String()
+		rec := send(t, to.method, to.target, body, "Content-Type: application/json")
+		switch {
+		case rec.Code >= 500:
+			t.Fatalf("%s %s %q: got %d %s", to.method, to.target, body, rec.Code, rec.Body)
+		case rec.Code >= 400:
+			if after := get(t, "/api/cars").Body.String(); after != before {
+				t.Fatalf("%s %s %q: refused, and yet something has changed", to.method, to.target, body)
+			}
+		case to.target == "/api/cars" && to.method == "PUT":
+			if after := get(t, "/api/cars").Body.String(); after != rec.Body.String() {
+				t.Fatalf("%q: answered %s, read %s", body, rec.Body, after)
+			}
+		default:
+			car := decode[Car](t, rec)
+			checkCar(t, rec, rec.Code, car)
+			target := "/api/cars/" + strconv.Itoa(car.ID)
+			again := send(t, "PUT", target, rec.Body.String(), "If-Match: "+rec.Header().Get("ETag"))
+			checkCar(t, again, 200, car)
+		}
+	})
+}
+
+// --- linearizability ----------------------------------------------------------
+
+// An event is one request about one car, with what its client saw: when it was
+// sent and answered, on a clock that all clients share, and what the answer says
+// about the car. A state is a car's model year, or absent.
+type event struct {
+	sent, answered int64
+	what           string
+	explains       func(state int) (next int, possible bool) // whether a car in this state gives this answer, and what becomes of it
+}
+
+const absent = -1
+
+// linearizable reports whether there is an order of all events, the initial
+// state before them, that explains every answer, and in which none comes before
+// another that was answered before it was sent. It tries all orders, after Wing
+// and Gong's "Testing and Verifying Concurrent Objects" (1993), and remembers
+// where it has been, after Lowe's "Testing for Linearizability" (2017).
+func linearizable(events []event, initial int) bool {
+	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.sent, b.sent) })
+	done := make([]byte, len(events))
+	left := len(events)
+	seen := make(map[string]bool)
+	var try func(state int) bool
+	try = func(state int) bool {
+		key := string(done) + strconv.Itoa(state)
+		if left == 0 || seen[key] {
+			return left == 0
+		}
+		seen[key] = true
+		firstAnswer := int64(math.MaxInt64)
+		for i, e := range events {
+			if done[i] == 1 {
+				continue
+			}
+			if e.sent > firstAnswer {
+				return false // one that was answered before this, and all behind it, has no place
+			}
+			firstAnswer = min(firstAnswer, e.answered)
+			if next, possible := e.explains(state); possible {
+				done[i] = 1
+				left--
+				if try(next) {
+					return true
+				}
+				done[i] = 0
+				left++
+			}
+		}
+		return false
+	}
+	return try(initial)
+}
+
+// Events of each kind, and what explains them.
+func readEvent(seen int) event {
+	return event{what: fmt.Sprint("read ", seen), explains: func(state int) (int, bool) { return state, state == seen }}
+}
+
+func createEvent(year int, created bool) event {
+	return event{what: fmt.Sprint("create ", year, created), explains: func(state int) (int, bool) {
+		if !created {
+			return state, state != absent
+		}
+		return year, state == absent
+	}}
+}
+
+// changeEvent is a patch to year, on the condition that the car had year before,
+// if that is not 0.
+func changeEvent(before, year int, err error) event {
+	return event{what: fmt.Sprint("change ", before, " to ", year, err), explains: func(state int) (int, bool) {
+		switch err {
+		case nil:
+			return year, state != absent && (before == 0 || state == before)
+		case errPrecondition:
+			return state, state != absent && state != before
+		default:
+			return state, state == absent
+		}
+	}}
+}
+
+// deleteEvent is a delete that was answered with the car of that year, or with
+// 404 if that is absent.
+func deleteEvent(year int) event {
+	return event{what: fmt.Sprint("delete ", year), explains: func(state int) (int, bool) { return absent, state == year }}
+}
+
+func TestTheCheckerKnowsWhatIsLinearizable(t *testing.T) {
+	at := func(sent, answered int64, e event) event {
+		e.sent, e.answered = sent, answered
+		return e
+	}
+	for _, test := range []struct {
+		name   string
+		events []event
+		want   bool
+	}{
+		{"one after the other", []event{at(1, 2, createEvent(1990, true)), at(3, 4, readEvent(1990)), at(5, 6, deleteEvent(1990)), at(7, 8, readEvent(absent))}, true},
+		{"stale read", []event{at(1, 2, createEvent(1990, true)), at(3, 4, changeEvent(0, 1991, nil)), at(5, 6, readEvent(1990))}, false},
+		{"read during the change, old", []event{at(1, 2, createEvent(1990, true)), at(3, 8, changeEvent(0, 1991, nil)), at(5, 6, readEvent(1990))}, true},
+		{"read during the change, new", []event{at(1, 2, createEvent(1990, true)), at(3, 8, changeEvent(0, 1991, nil)), at(5, 6, readEvent(1991))}, true},
+		{"new, then old", []event{at(1, 2, createEvent(1990, true)), at(3, 20, changeEvent(0, 1991, nil)), at(5, 6, readEvent(1991)), at(7, 8, readEvent(1990))}, false},
+		{"two changes, each seen last by somebody", []event{at(1, 2, createEvent(1990, true)), at(3, 9, changeEvent(0, 1991, nil)), at(3, 9, changeEvent(0, 1992, nil)),
+			at(10, 11, readEvent(1991)), at(10, 11, readEvent(1992))}, false},
+		{"lost update", []event{at(1, 2, createEvent(1990, true)), at(3, 9, changeEvent(1990, 1991, nil)), at(3, 9, changeEvent(1990, 1992, nil))}, false},
+		{"one of two", []event{at(1, 2, createEvent(1990, true)), at(3, 9, changeEvent(1990, 1991, nil)), at(3, 9, changeEvent(1990, 1992, errPrecondition))}, true},
+		{"created twice", []event{at(1, 5, createEvent(1990, true)), at(1, 5, createEvent(1991, true))}, false},
+		{"deleted twice", []event{at(1, 2, createEvent(1990, true)), at(3, 5, deleteEvent(1990)), at(3, 5, deleteEvent(1990))}, false},
+		{"not created for no reason", []event{at(1, 2, createEvent(1990, false))}, false},
+	} {
+		if got := linearizable(test.events, absent); got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+// TestHistoriesAreLinearizable has many clients create, change, delete and read
+// a few cars, on a loop whose disk is slow and fails now and then, and over
+// HTTP; and once with reads that are stale now and then, which must be noticed.
+func TestHistoriesAreLinearizable(t *testing.T) {
+	onSlowDisk := func(t *testing.T) func(CarRequest) CarResponse {
+		requests, commits, committed, stop := make(chan CarRequest), make(chan commit, 1), make(chan error), make(chan struct{})
+		p := newProcessor(requests, nil, stop)
+		p.commits, p.committed, p.simulation = commits, committed, simulation{}
+		go p.run()
+		go func() {
+			for range commits {
+				var err error
+				if rand.IntN(10) == 0 {
+					err = errors.New("disk full")
+				}
+				time.Sleep(rand.N(300 * time.Microsecond)) // as disks do
+				committed <- err
+			}
+		}()
+		t.Cleanup(func() { close(stop); close(commits) })
+		return func(req CarRequest) CarResponse {
+			resp, err := ask(t.Context(), requests, req)
+			if err != nil {
+				t.Error(err)
+			}
+			return resp
+		}
+	}
+	overHTTP := func(t *testing.T) func(CarRequest) CarResponse {
+		changing(t)
+		return func(req CarRequest) CarResponse { return askOverHTTP(t, req) }
+	}
+	stale := func(t *testing.T) func(CarRequest) CarResponse {
+		answer := onSlowDisk(t)
+		var last sync.Map // car's ID to an answer that was true once
+		return func(req CarRequest) CarResponse {
+			if old, ok := last.Load(req.ID); ok && req.Op == getCar && rand.IntN(20) == 0 {
+				return old.(CarResponse)
+			}
+			resp := answer(req)
+			if req.Op == getCar && rand.IntN(5) == 0 {
+				last.Store(req.ID, resp)
+			}
+			return resp
+		}
+	}
+	for name, test := range map[string]struct {
+		start func(*testing.T) func(CarRequest) CarResponse
+		want  bool
+	}{"slow disk": {onSlowDisk, true}, "HTTP": {overHTTP, true}, "stale reads": {stale, false}} {
+		t.Run(name, func(t *testing.T) {
+			all := true
+			for id, events := range recordHistories(t, test.start(t)) {
+				ok := linearizable(events, absent)
+				all = all && ok
+				if !ok && test.want {
+					t.Errorf("car %d: no order explains what %d requests were answered", id, len(events))
+					for _, e := range events {
+						t.Logf("%d to %d: %s", e.sent, e.answered, e.what)
+					}
+				}
+			}
+			if all != test.want {
+				t.Errorf("linearizable: got %v, want %v", all, test.want)
+			}
+		})
+	}
+}
+
+// recordHistories has clients send requests about a few cars, none of which is
+// there at first, and returns what they saw, by ID.
+func recordHistories(t *testing.T, answer func(CarRequest) CarResponse) map[int][]event {
+	const clients, requestsEach, firstID, ids = 12, 150, 1001, 4
+	var clock, year atomic.Int64
+	year.Store(1886)
+	events := make(chan []event, clients)
+	for range clients {
+		go func() {
+			var seen []event
+			defer func() { events <- seen }()
+			know := make(map[int]CarResponse) // what this client has read last
+			for range requestsEach {
+				req := CarRequest{ID: firstID + rand.IntN(ids)}
+				next := 1886 + int(year.Add(1))%100 // few enough to come again
+				var known int
+				switch rand.IntN(6) {
+				case 0, 1: // read
+				case 2:
+					req.Op, req.Write = createCar, &write{car: Car{ID: req.ID, Name: "A", Manufacturer: "B", Year: next}}
+				case 3:
+					req.Op, req.Write = deleteCar, &write{}
+				default:
+					req.Op, req.Write = patchCar, &write{patch: map[string]any{"year": float64(next)}}
+					if old := know[req.ID]; old.record != nil && rand.IntN(2) == 0 {
+						req.Write.conditions.IfMatch, known = []string{old.record.etag}, old.Car.Year
+					}
+				}
+				sent := clock.Add(1)
+				resp := answer(req)
+				answered := clock.Add(1)
+				got := absent
+				if resp.Car != nil {
+					got = resp.Car.Year
+				}
+				var e event
+				switch {
+				case errors.Is(resp.Error, errNotCommitted):
+					continue // as if it had never been sent
+				case req.Op == createCar:
+					e = createEvent(next, resp.Error == nil)
+				case req.Op == deleteCar:
+					e = deleteEvent(got)
+				case req.Op == patchCar:
+					e = changeEvent(known, next, resp.Error)
+				default:
+					e = readEvent(got)
+					know[req.ID] = resp
+				}
+				e.sent, e.answered = sent, answered
+				e.what = fmt.Sprintf("%d %s", req.ID, e.what)
+				seen = append(seen, e)
+			}
+		}()
+	}
+	histories := make(map[int][]event)
+	for range clients {
+		for _, e := range <-events {
+			var id int
+			fmt.Sscan(e.what, &id)
+			histories[id] = append(histories[id], e)
+		}
+	}
+	return histories
+}
+
+// askOverHTTP sends a request as a client would, and reads its answer back.
+func askOverHTTP(t *testing.T, req CarRequest) CarResponse {
+	method, target, body, condition := "GET", "/api/cars/"+strconv.Itoa(req.ID), any(nil), ""
+	switch req.Op {
+	case createCar:
+		method, target, body = "POST", "/api/cars", req.Write.car
+	case deleteCar:
+		method = "DELETE"
+	case patchCar:
+		method, body = "PATCH", req.Write.patch
+		if tags := req.Write.conditions.IfMatch; tags != nil {
+			condition = "If-Match: " + tags[0]
+		}
+	}
+	encoded, header := "", []string(nil)
+	if body != nil {
+		b, _ := encodeJSON(body)
+		encoded = string(b)
+	}
+	if condition != "" {
+		header = append(header, condition)
+	}
+	rec := send(t, method, target, encoded, header...)
+	switch rec.Code {
+	case 200, 201:
+		car := decode[Car](t, rec)
+		return CarResponse{Car: &car, record: newRecord(car)}
+	case 404:
+		return CarResponse{Error: errCarNotFound}
+	case 409:
+		return CarResponse{Error: errIDTaken}
+	case 412:
+		return CarResponse{Error: errPrecondition}
+	}
+	t.Errorf("%s %s: got %d %s", method, target, rec.Code, rec.Body)
+	return CarResponse{}
+}
 
 func TestParseFlags(t *testing.T) {
 	tests := []struct {
@@ -1449,7 +2618,7 @@ func BenchmarkCatalogue(b *testing.B) {
 	}
 	for _, size := range []int{24, 100_000, 1_000_000} {
 		before := heap()
-		catalogue := newCatalogue(generateCars(size))
+		catalogue := newCatalogue(newRecords(generateCars(size)))
 		perCar := float64(heap()-before) / float64(size)
 		list := func(rawQuery string) func(*testing.B) {
 			values, err := query.Values(rawQuery)
@@ -1463,7 +2632,7 @@ func BenchmarkCatalogue(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					records, _, err := list.Run(b.Context(), catalogue.do(CarRequest{Op: listCars}).snapshot.records)
+					records, _, err := list.Run(b.Context(), catalogue.read(CarRequest{Op: listCars}).catalogue.cars.Blocks())
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -1477,7 +2646,7 @@ func BenchmarkCatalogue(b *testing.B) {
 			id := 0
 			for b.Loop() {
 				id = id*7919%size + 1
-				if catalogue.do(CarRequest{ID: id}).Car.ID != id {
+				if catalogue.read(CarRequest{ID: id}).Car.ID != id {
 					b.Fatal("wrong car")
 				}
 			}
@@ -1498,16 +2667,23 @@ func (d discard) Header() http.Header         { return http.Header(d) }
 func (d discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d discard) WriteHeader(int)             {}
 
-// BenchmarkGet is the way of a request through our own code alone, the channel
-// and the loop included.
-func BenchmarkGet(b *testing.B) {
-	simulationOff(b)
+// BenchmarkRequest is the way of a request through our own code alone, the
+// channel and the loop included.
+func BenchmarkRequest(b *testing.B) {
+	changing(b)
 	handler := newHandler()
-	for _, target := range []string{"/api/cars/1", "/api/cars"} {
-		b.Run(target, func(b *testing.B) {
+	for _, request := range []struct{ method, target, body string }{
+		{"GET", "/api/cars/1", ""},
+		{"GET", "/api/cars", ""},
+		{"PUT", "/api/cars/1", saab},
+		{"PATCH", "/api/cars/1", `{"price":20990}`},
+	} {
+		b.Run(request.method+request.target, func(b *testing.B) {
 			b.ReportAllocs()
-			r := httptest.NewRequest("GET", target, nil)
+			r := httptest.NewRequest(request.method, request.target, nil)
+			r.Header.Set("Content-Type", "application/json")
 			for b.Loop() {
+				r.Body = io.NopCloser(strings.NewReader(request.body))
 				handler.ServeHTTP(discard{}, r)
 			}
 		})

@@ -5,9 +5,13 @@ package main
 
 import (
 	"container/heap"
+	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"cars/internal/sorted"
 )
 
 // carRequestChan is the only way to the catalogue. Handlers send, the
@@ -63,12 +67,20 @@ type processor struct {
 	simulations <-chan simulation
 	stop        <-chan struct{} // closed to end the loop; nil in the server, whose loop never ends
 
-	catalogue  catalogue
+	// Whoever makes changes durable receives from commits and sends to committed.
+	// The processor has one commit under way at a time, so if commits has room
+	// for one it never waits there. With commits nil, changes live in memory only.
+	commits   chan<- commit
+	committed <-chan error
+
+	catalogue  *catalogue // as it is committed
+	turns      []turn     // writes whose turn has come, but that have not been judged
+	batch      *batch     // the writes that are being committed; nil if there are none
 	simulation simulation
 	waiting    queue       // requests whose processing time is not over
 	timer      *time.Timer // fires when the first of waiting is due; stopped while there is none
 	arrivals   int         // requests ever put into waiting
-	sweepAt    int         // length of waiting at which to look for abandoned requests
+	sweepAt    int         // length of waiting and turns at which to look for abandoned requests
 }
 
 func newProcessor(requests <-chan CarRequest, simulations <-chan simulation, stop <-chan struct{}) *processor {
@@ -76,7 +88,7 @@ func newProcessor(requests <-chan CarRequest, simulations <-chan simulation, sto
 		requests:    requests,
 		simulations: simulations,
 		stop:        stop,
-		catalogue:   newCatalogue(cars),
+		catalogue:   newCatalogue(newRecords(cars)),
 		simulation:  simulation{delay: defaultDelay},
 		timer:       time.NewTimer(0),
 		sweepAt:     minSweep,
@@ -94,27 +106,30 @@ func (p *processor) run() {
 			p.accept(req)
 		case <-p.timer.C:
 			p.processDue()
+		case err := <-p.committed:
+			p.finish(err)
 		case s := <-p.simulations:
 			p.simulate(s)
 		case <-p.stop:
 			return
 		}
+		p.judge()
 	}
 }
 
 // accept takes a request from the channel: it is processed at once if it has
 // no processing time, and otherwise put in its place among those that wait.
 func (p *processor) accept(req CarRequest) {
-	now := time.Now()
-	wait := p.simulation.processingTime(req)
-	if wait <= 0 {
-		p.process(req, now)
-		return
-	}
-	if len(p.waiting) >= p.sweepAt {
+	if len(p.waiting)+len(p.turns) >= p.sweepAt {
 		p.sweep()
 	}
-	entry := &waitingRequest{CarRequest: req, received: now, due: now.Add(wait), arrival: p.arrivals}
+	t := turn{req, time.Now()}
+	wait := p.simulation.processingTime(req)
+	if wait <= 0 {
+		p.process(t)
+		return
+	}
+	entry := &waitingRequest{turn: t, due: t.received.Add(wait), arrival: p.arrivals}
 	p.arrivals++
 	heap.Push(&p.waiting, entry)
 	if p.waiting[0] == entry {
@@ -133,7 +148,7 @@ func (p *processor) processDue() {
 			return
 		}
 		heap.Pop(&p.waiting)
-		p.process(first.CarRequest, first.received)
+		p.process(first.turn)
 	}
 }
 
@@ -146,8 +161,7 @@ func (p *processor) simulate(s simulation) {
 		return
 	}
 	for len(p.waiting) > 0 {
-		first := heap.Pop(&p.waiting).(*waitingRequest)
-		p.process(first.CarRequest, first.received)
+		p.process(heap.Pop(&p.waiting).(*waitingRequest).turn)
 	}
 }
 
@@ -156,81 +170,101 @@ func (p *processor) simulate(s simulation) {
 const minSweep = 1024
 
 // sweep drops the abandoned requests. The next sweep comes when as many again
-// have arrived, so clients that ask for a long delay and leave hold at most
-// twice the memory of those that stay, and the cost per request is constant.
+// have arrived, so clients that ask for a long delay, or write while the disk
+// hangs, and leave hold at most twice the memory of those that stay, and the
+// cost per request is constant.
 func (p *processor) sweep() {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *waitingRequest) bool { return w.abandoned() })
 	heap.Init(&p.waiting)
-	p.sweepAt = max(minSweep, 2*len(p.waiting))
+	p.turns = slices.DeleteFunc(p.turns, func(t turn) bool { return t.abandoned() })
+	p.sweepAt = max(minSweep, 2*(len(p.waiting)+len(p.turns)))
 }
 
-// process gives req its turn. A caller that went away while it waited has
+// process answers t from the catalogue if it only reads, and else puts it with
+// the writes that are to be judged. A caller that went away while it waited has
 // nothing done for it.
-func (p *processor) process(req CarRequest, received time.Time) {
-	if req.abandoned() {
+func (p *processor) process(t turn) {
+	switch {
+	case t.Write != nil:
+		p.turns = append(p.turns, t)
+	case !t.abandoned():
+		p.reply(t, p.catalogue.read(t.CarRequest))
+	}
+}
+
+// judge carries out the writes whose turn has come, one after the other, on a
+// catalogue that nobody sees yet, and has the result committed. While another
+// batch is being committed they gather, to be judged by what that one leaves.
+// What is abandoned before it is judged does not happen; what is judged happens
+// wholly.
+func (p *processor) judge() {
+	if p.batch != nil || len(p.turns) == 0 {
 		return
 	}
-	resp := p.catalogue.do(req)
-	resp.received = received
-	p.reply(req, resp)
+	b := &batch{after: p.catalogue}
+	for _, t := range p.turns {
+		if !t.abandoned() {
+			b.add(t)
+		}
+	}
+	clear(p.turns)
+	p.turns = p.turns[:0]
+	p.batch = b
+	if p.commits == nil || !b.changes {
+		p.finish(nil)
+		return
+	}
+	p.commits <- commit{p.catalogue, b.after}
+}
+
+// finish makes the batch visible and answers its writes. If the commit failed,
+// it is as if they had never been made, but for their IDs: what has reached the
+// disk is not certain, so these are not given to others.
+func (p *processor) finish(err error) {
+	b := p.batch
+	p.batch = nil
+	if err == nil {
+		p.catalogue = b.after
+	} else {
+		p.catalogue = p.catalogue.withNextID(b.after.nextID)
+	}
+	for i, t := range b.turns {
+		if err != nil {
+			b.responses[i] = CarResponse{Error: fmt.Errorf("%w: %w", errNotCommitted, err)}
+		}
+		p.reply(t, b.responses[i])
+	}
 }
 
 // reply hands over the one answer to a request. Handlers make room for it;
 // for a caller that did not, another goroutine waits, so that the loop never
 // does.
-func (p *processor) reply(req CarRequest, resp CarResponse) {
+func (p *processor) reply(t turn, resp CarResponse) {
+	resp.received = t.received
 	select {
-	case req.Response <- resp:
+	case t.Response <- resp:
 	default:
 		go func() {
 			select {
-			case req.Response <- resp:
-			case <-req.Done:
+			case t.Response <- resp:
+			case <-t.Done:
 			case <-p.stop:
 			}
 		}()
 	}
 }
 
-// A catalogue is what the processor owns. Its methods are its rules: plain
-// functions that take no time, know no channel and cannot fail halfway.
-type catalogue struct {
-	byID map[int]*record
-	all  *snapshot
-}
-
-// newCatalogue returns a catalogue of cars, which are in order of ID.
-func newCatalogue(cars []Car) catalogue {
-	records := make([]*record, len(cars))
-	byID := make(map[int]*record, len(cars))
-	for i, car := range cars {
-		records[i] = newRecord(car)
-		byID[car.ID] = records[i]
-	}
-	return catalogue{byID: byID, all: newSnapshot(records)}
-}
-
-// do carries out one operation. It takes the same short time whatever the size
-// of the catalogue: what is left to do for a list is the handler's work.
-func (c catalogue) do(req CarRequest) CarResponse {
-	switch req.Op {
-	case listCars:
-		return CarResponse{snapshot: c.all}
-	default:
-		rec, ok := c.byID[req.ID]
-		if !ok {
-			return CarResponse{Error: errCarNotFound}
-		}
-		return CarResponse{Car: &rec.car, record: rec}
-	}
+// A turn is a request in the processor's hands.
+type turn struct {
+	CarRequest
+	received time.Time
 }
 
 // A waitingRequest is a request whose processing time is running.
 type waitingRequest struct {
-	CarRequest
-	received time.Time
-	due      time.Time
-	arrival  int // breaks ties: of two that are due together, the first to come goes first
+	turn
+	due     time.Time
+	arrival int // breaks ties: of two that are due together, the first to come goes first
 }
 
 // A queue is a heap (see container/heap) of waiting requests, the first to be
@@ -254,4 +288,164 @@ func (q *queue) Pop() any {
 	(*q)[last] = nil // or the slice would keep it alive
 	*q = (*q)[:last]
 	return w
+}
+
+// A batch is writes that are committed together, or not at all.
+type batch struct {
+	turns     []turn
+	responses []CarResponse // one for each of turns, if the commit succeeds
+	after     *catalogue    // what they make of the catalogue
+	changes   bool          // whether that differs in anything that must last
+}
+
+// add judges one more write by what those before it leave.
+func (b *batch) add(t turn) {
+	after, resp := b.after.write(t.CarRequest)
+	b.turns = append(b.turns, t)
+	b.responses = append(b.responses, resp)
+	b.changes = b.changes || resp.Error == nil && t.Op != reserveIDs
+	b.after = after
+}
+
+// A commit is a step from one catalogue to the next that has to be made durable.
+type commit struct {
+	before, after *catalogue
+}
+
+// A catalogue is all cars at one instant. Whoever holds one may read it for as
+// long as it likes: it never changes, what is put in or taken out makes another.
+type catalogue struct {
+	cars   sorted.List[*record] // by ID
+	hash   uint64               // sum of the cars' hashes
+	nextID int                  // the lowest ID that is above all that ever were in use
+}
+
+// newCatalogue returns a catalogue of cars that are by ascending ID.
+func newCatalogue(records []*record) *catalogue {
+	c := &catalogue{
+		cars:   sorted.New(func(rec *record) int { return rec.car.ID }, records),
+		nextID: 1,
+	}
+	for _, rec := range records {
+		c.hash += rec.hash
+		c.nextID = rec.car.ID + 1
+	}
+	return c
+}
+
+// put returns a catalogue with a car in it, in the place of one with the same ID
+// if there is one.
+func (c catalogue) put(rec *record) *catalogue {
+	if old, found := c.cars.Get(rec.car.ID); found {
+		c.hash -= old.hash
+	}
+	c.cars = c.cars.Put(rec)
+	c.hash += rec.hash
+	c.nextID = max(c.nextID, rec.car.ID+1)
+	return &c
+}
+
+// without returns a catalogue that lacks one of its cars.
+func (c catalogue) without(rec *record) *catalogue {
+	c.cars = c.cars.Delete(rec.car.ID)
+	c.hash -= rec.hash
+	return &c
+}
+
+func (c catalogue) withNextID(id int) *catalogue {
+	c.nextID = id
+	return &c
+}
+
+// etag is the weak entity tag (RFC 9110, section 8.8.1) of a list made of c: it
+// changes with the content and differs from query to query.
+func (c *catalogue) etag(rawQuery string) string {
+	query := fnv.New64a()
+	query.Write([]byte(rawQuery))
+	return fmt.Sprintf(`W/"%016x"`, c.hash^query.Sum64())
+}
+
+// read carries out an operation that changes nothing. Like all the rules of the
+// catalogue it takes the same short time whatever its size: what is left to do
+// for a list is the handler's work.
+func (c *catalogue) read(req CarRequest) CarResponse {
+	if req.Op == listCars {
+		return CarResponse{catalogue: c}
+	}
+	rec, found := c.cars.Get(req.ID)
+	if !found {
+		return CarResponse{Error: errCarNotFound}
+	}
+	return CarResponse{Car: &rec.car, record: rec}
+}
+
+// write carries out an operation that changes something, and returns what c
+// becomes. If it answers with an error that is c itself.
+func (c *catalogue) write(req CarRequest) (*catalogue, CarResponse) {
+	switch req.Op {
+	case createCar:
+		return c.create(req.Write.car)
+	case replaceCars:
+		return c.replaceAll(req.Write)
+	case reserveIDs:
+		return c.reserve(req.ID, req.Write.count)
+	default:
+		return c.change(req)
+	}
+}
+
+// create puts in a new car. The IDs of deleted cars are free for who asks for
+// them; none is given unasked.
+func (c *catalogue) create(car Car) (*catalogue, CarResponse) {
+	if car.ID == 0 {
+		car.ID = c.nextID
+	}
+	if car.ID > maxID {
+		return c, CarResponse{Error: errNoIDLeft}
+	}
+	if _, taken := c.cars.Get(car.ID); taken {
+		return c, CarResponse{Error: errIDTaken}
+	}
+	rec := newRecord(car)
+	return c.put(rec), CarResponse{Car: &rec.car, record: rec}
+}
+
+// change replaces, patches or deletes a car.
+func (c *catalogue) change(req CarRequest) (*catalogue, CarResponse) {
+	old, found := c.cars.Get(req.ID)
+	if !found {
+		return c, CarResponse{Error: errCarNotFound}
+	}
+	if !req.Write.conditions.Hold(old.etag) {
+		return c, CarResponse{Error: errPrecondition}
+	}
+	if req.Op == deleteCar {
+		return c.without(old), CarResponse{Car: &old.car, record: old}
+	}
+	car := req.Write.car
+	if req.Op == patchCar {
+		car = old.car
+		car.merge(req.Write.patch, fieldErrors{})
+	}
+	rec := newRecord(car)
+	return c.put(rec), CarResponse{Car: &rec.car, record: rec}
+}
+
+// replaceAll puts other cars in the place of all.
+func (c *catalogue) replaceAll(w *write) (*catalogue, CarResponse) {
+	if !w.conditions.Hold(c.etag("")) {
+		return c, CarResponse{Error: errPrecondition}
+	}
+	after := w.catalogue.withNextID(max(c.nextID, w.catalogue.nextID))
+	return after, CarResponse{catalogue: after}
+}
+
+// reserve keeps count IDs, one after the other and none below least, from being
+// given to others.
+func (c *catalogue) reserve(least, count int) (*catalogue, CarResponse) {
+	first := max(c.nextID, least)
+	if count > maxID-first+1 {
+		return c, CarResponse{Error: errNoIDLeft}
+	}
+	return c.withNextID(first + count), CarResponse{firstID: first}
 }

@@ -17,6 +17,7 @@
 package query
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -76,12 +77,16 @@ func (s *Schema[T]) field(name string) *Field[T] {
 // SearchText is what q searches: all fields in lower case, each with a newline
 // at its end.
 func (s *Schema[T]) SearchText(item T) string {
-	var b strings.Builder
+	b := make([]byte, 0, 256)
 	for i := range s.Fields {
-		b.WriteString(s.Fields[i].asText(item))
-		b.WriteByte('\n')
+		if f := &s.Fields[i]; f.Text != nil {
+			b = append(b, f.Text(item)...)
+		} else {
+			b = strconv.AppendInt(b, int64(f.Number(item)), 10)
+		}
+		b = append(b, '\n')
 	}
-	return strings.ToLower(b.String())
+	return string(bytes.ToLower(b))
 }
 
 // A Query says which items a list contains, in which order, and which slice of
@@ -255,41 +260,71 @@ func isASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
-// Run returns the slice of items that the query asks for, and how many there
-// are before slicing. It only reads items, which are in the order of the key;
-// list may be a part of it, and must only be read, too. The only error is ctx's.
-func (q *Query[T]) Run(ctx context.Context, items []T) (list []T, total int, err error) {
+// Run returns the slice of a list that the query asks for, and how many items
+// there are before slicing. The list comes in pieces, in the order of the key.
+// Run only reads them; what it returns may be a part of one, and must only be
+// read, too. The only error is ctx's.
+func (q *Query[T]) Run(ctx context.Context, pieces [][]T) (list []T, total int, err error) {
 	if len(q.conditions) > 0 {
-		if items, err = q.matching(ctx, items); err != nil {
+		matching, err := q.matching(ctx, pieces)
+		if err != nil {
 			return nil, 0, err
 		}
+		pieces = [][]T{matching}
 	}
-	total = len(items)
+	for _, piece := range pieces {
+		total += len(piece)
+	}
 	start, end := min(q.start, total), min(q.end, total)
-	if start < end && len(q.sortBy) > 0 {
-		items = first(end, items, q.compare)
+	switch {
+	case start >= end:
+		return nil, total, nil
+	case len(q.sortBy) > 0:
+		return first(end, total, pieces, q.compare)[start:], total, nil
+	default:
+		return slice(pieces, start, end), total, nil
 	}
-	return items[start:end], total, nil
 }
 
 // blockSize is how many items go from condition to condition together: so few
 // that what one has looked at is still in the processor's cache for the next.
 const blockSize = 512
 
-// matching returns those of items for which all conditions hold.
-func (q *Query[T]) matching(ctx context.Context, items []T) ([]T, error) {
+// matching returns the items for which all conditions hold.
+func (q *Query[T]) matching(ctx context.Context, pieces [][]T) ([]T, error) {
 	var matching []T
 	kept := make([]T, 0, blockSize)
-	for block := range slices.Chunk(items, blockSize) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	for _, piece := range pieces {
+		for block := range slices.Chunk(piece, blockSize) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			for _, condition := range q.conditions {
+				block = condition(kept, block)
+			}
+			matching = append(matching, block...)
 		}
-		for _, condition := range q.conditions {
-			block = condition(kept, block)
-		}
-		matching = append(matching, block...)
 	}
 	return matching, nil
+}
+
+// slice returns items start to end, half-open, of all pieces together.
+func slice[T any](pieces [][]T, start, end int) []T {
+	var list []T
+	for _, piece := range pieces {
+		from, to := min(start, len(piece)), min(end, len(piece))
+		switch {
+		case from < to && to-from == end-start && list == nil:
+			return piece[from:to] // nothing to put together
+		case from < to:
+			list = append(list, piece[from:to]...)
+		}
+		start, end = start-from, end-to
+		if end == 0 {
+			break
+		}
+	}
+	return list
 }
 
 // compare orders two items as the query asks.
@@ -305,27 +340,29 @@ func (q *Query[T]) compare(a, b T) int {
 	return 0
 }
 
-// first returns the first n of items, 1 at least, in the order of compare, in
-// which no two are equal. It sorts little more than n of them: an item behind n
-// others found so far is passed over.
-func first[T any](n int, items []T, compare func(a, b T) int) []T {
+// first returns the first n of total items, 1 at least, in the order of compare,
+// in which no two are equal. It sorts little more than n of them: an item behind
+// n others found so far is passed over.
+func first[T any](n, total int, pieces [][]T, compare func(a, b T) int) []T {
 	// Sorting makes room for as many items as it took in, and for 1,000 at
 	// least, so that each costs a few comparisons whatever order they come in.
-	room := min(n+max(n, 1000), len(items))
+	room := min(n+max(n, 1000), total)
 	best := make([]T, 0, room)
 	full := false // there are n in best, sorted, before those that came since
-	for _, item := range items {
-		if full && compare(item, best[n-1]) > 0 {
-			continue
-		}
-		if len(best) == room {
-			slices.SortFunc(best, compare)
-			best, full = best[:n], true
-			if compare(item, best[n-1]) > 0 {
+	for _, piece := range pieces {
+		for _, item := range piece {
+			if full && compare(item, best[n-1]) > 0 {
 				continue
 			}
+			if len(best) == room {
+				slices.SortFunc(best, compare)
+				best, full = best[:n], true
+				if compare(item, best[n-1]) > 0 {
+					continue
+				}
+			}
+			best = append(best, item)
 		}
-		best = append(best, item)
 	}
 	slices.SortFunc(best, compare)
 	return best[:n]

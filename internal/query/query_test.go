@@ -54,9 +54,16 @@ func run(t *testing.T, list []*thing, raw string) (ids string, total int) {
 	if err != nil {
 		t.Fatalf("%s: %v", raw, err)
 	}
-	found, total, err := q.Run(t.Context(), list)
+	found, total, err := q.Run(t.Context(), [][]*thing{list})
 	if err != nil {
 		t.Fatalf("%s: %v", raw, err)
+	}
+	// In how many pieces a list comes makes no difference.
+	for size := range len(list) {
+		again, totalAgain, err := q.Run(t.Context(), slices.Collect(slices.Chunk(list, size+1)))
+		if !slices.Equal(again, found) || totalAgain != total || err != nil {
+			t.Errorf("%s: got %d of %d, %v in pieces of %d, and %d of %d as a whole", raw, len(again), totalAgain, err, size+1, len(found), total)
+		}
 	}
 	var b strings.Builder
 	for _, item := range found {
@@ -332,7 +339,7 @@ func TestLongListsAreFilteredToTheirEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, total, err := q.Run(t.Context(), list)
+	found, total, err := q.Run(t.Context(), [][]*thing{list})
 	if want := blockSize; err != nil || total != want || found[0].id != 1 || found[total-1].id != len(list) {
 		t.Errorf("got %d from %d to %d, %v, want %d from 1 to %d", total, found[0].id, found[total-1].id, err, want, len(list))
 	}
@@ -342,7 +349,7 @@ func TestLongListsAreFilteredToTheirEnds(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := q.Run(ctx, list); !errors.Is(err, context.Canceled) {
+	if _, _, err := q.Run(ctx, [][]*thing{list}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: got %v, want %v", err, context.Canceled)
 	}
 }
@@ -364,7 +371,7 @@ func TestFirstIsTheStartOfTheSorted(t *testing.T) {
 			before := slices.Clone(list)
 			for _, n := range []int{1, 25, 998, 1001, 2500, 4999, 5000} {
 				n = min(n, size)
-				if got := first(n, list, cmp.Compare[int]); !slices.Equal(got, ascending[:n]) {
+				if got := first(n, size, slices.Collect(slices.Chunk(list, 700)), cmp.Compare[int]); !slices.Equal(got, ascending[:n]) {
 					t.Errorf("first %d of %d %s: got %v", n, size, name, got)
 				}
 			}
