@@ -1751,9 +1751,39 @@ func TestReplaceAll(t *testing.T) {
 	if got := decode[[]Car](t, get(t, "/api/cars")); !slices.Equal(got, want) {
 		t.Errorf("after refusals: got %+v, want %+v", got, want)
 	}
+
+	// The next ID never goes back, and is above whatever was put in.
 	if rec := send(t, "PUT", "/api/cars", "[]"); rec.Code != 200 || rec.Body.String() != "[]\n" {
 		t.Errorf("got %d %q, want 200 and an empty list", rec.Code, rec.Body)
 	}
+	put := func(id int) {
+		send(t, "PUT", "/api/cars", fmt.Sprintf(`[{"id":%d,"name":"A","manufacturer":"B"}]`, id))
+	}
+	create := func() int { return decode[Car](t, send(t, "POST", "/api/cars", saab)).ID }
+	if got, want := create(), next+4; got != want {
+		t.Errorf("got ID %d, want %d", got, want)
+	}
+	put(1)
+	if got, want := create(), next+5; got != want {
+		t.Errorf("got ID %d, want %d", got, want)
+	}
+	put(next + 100)
+	if got, want := create(), next+101; got != want {
+		t.Errorf("got ID %d, want %d", got, want)
+	}
+
+	rec = send(t, "PUT", "/api/cars", "[]"+strings.Repeat(" ", 2*maxCarBody), "Accept-Encoding: gzip")
+	if rec.Code != 200 || rec.Header().Get("Vary") != "Accept-Encoding" {
+		t.Errorf("2 MiB: got %d, Vary %q", rec.Code, rec.Header().Get("Vary"))
+	}
+	// To get its ID costs a car no second processing time.
+	simulationChan <- simulation{delay: 10 * time.Second}
+	start := time.Now()
+	send(t, "PUT", "/api/cars?_delay=1", "["+saab+"]")
+	if elapsed := time.Since(start); elapsed > 10*time.Second {
+		t.Errorf("took %v", elapsed)
+	}
+	simulationChan <- simulation{}
 }
 
 func TestPreconditions(t *testing.T) {
@@ -2076,6 +2106,19 @@ func TestLastID(t *testing.T) {
 	rec := httptest.NewRecorder()
 	fail(rec, errNoIDLeft)
 	checkError(t, rec, 507)
+}
+
+func TestFailedCommitIsAnswered(t *testing.T) {
+	logged := captureLog(t)
+	rec := httptest.NewRecorder()
+	fail(rec, fmt.Errorf("%w: %w", errNotCommitted, errors.New("/tmp/secret: disk on fire")))
+	checkAnswer(t, rec)
+	if rec.Code != 503 || rec.Header().Get("Retry-After") == "" || strings.Contains(rec.Body.String(), "secret") {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
+	if !strings.Contains(logged.String(), "disk on fire") {
+		t.Errorf("the cause is not logged: %q", logged)
+	}
 }
 
 // FuzzBody wants no body to be answered with a 5xx, and the car of one that is

@@ -64,7 +64,8 @@ func TestSlowBodies(t *testing.T) {
 	stopped := s.dial(t, header("POST", "/api/cars", len(saab))+saab[:20])
 	crawling := s.dial(t, header("PUT", "/api/cars/1", len(saab)))
 	chunked := s.dial(t, "PATCH /api/cars/1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"yea")
-	announced := s.dial(t, header("DELETE", "/api/cars/1", 10))
+	deleting := s.dial(t, header("DELETE", "/api/cars/1", 10))
+	reading := s.dial(t, header("GET", "/api/cars/1", 10))
 	go func() {
 		for i := range saab {
 			if _, err := io.WriteString(crawling, saab[i:i+1]); err != nil {
@@ -73,7 +74,7 @@ func TestSlowBodies(t *testing.T) {
 			time.Sleep(time.Second) // it is the pace that is tested
 		}
 	}()
-	for _, conn := range []net.Conn{stopped, crawling, chunked, announced} {
+	for _, conn := range []net.Conn{stopped, crawling, chunked, deleting, reading} {
 		wantError(t, conn, 408, "The body did not arrive in time")
 	}
 	if after, _, _ := s.get("/api/cars"); after != before {

@@ -25,6 +25,7 @@ func TestConditions(t *testing.T) {
 		{"If-Match", []string{`"5a`}, false, false},
 		{"If-Match", []string{`"1", "2"`}, false, false},
 		{"If-Match", []string{`"1", *`}, false, false},
+		{"If-Match", []string{`*, "1"`}, false, false},
 		{"If-Match", []string{`"x,*,y"`}, false, false},
 		{"If-Match", []string{``}, false, false},
 

@@ -40,13 +40,14 @@ func TestBodyTypes(t *testing.T) {
 		"text/plain; x=application/json":    wrong,
 		"multipart/form-data; boundary=a":   wrong,
 		"application/json-patch+json":       wrong,
+		"application/json\ntext/plain":      wrong,
 	} {
 		r := httptest.NewRequest("POST", "/", strings.NewReader("{}"))
 		if want != "" {
 			r.Body = io.NopCloser(unread{t})
 		}
-		if contentType != "" {
-			r.Header.Set("Content-Type", contentType)
+		for line := range strings.SplitSeq(contentType, "\n") {
+			r.Header.Add("Content-Type", line)
 		}
 		rec := httptest.NewRecorder()
 		body, err := Body(rec, r, 10, "application/json", "application/merge-patch+json")

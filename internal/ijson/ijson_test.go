@@ -22,6 +22,7 @@ func TestObject(t *testing.T) {
 		{`{"a":"é \u00e9 😀 \ud83d\ude00 \\ud83d \n\"\/"}`, map[string]any{"a": "é é 😀 😀 \\ud83d \n\"/"}},
 		{`{"a":1,"A":2,"b":{"a":1}}`, map[string]any{"a": 1.0, "A": 2.0, "b": map[string]any{"a": 1.0}}},
 		{`{"":0}`, map[string]any{"": 0.0}},
+		{`{"\"::\"":1}`, map[string]any{`"::"`: 1.0}},
 		{`{"a":1e-999,"b":123456789012345678901234567890}`, map[string]any{"a": 0.0, "b": 123456789012345678901234567890.0}},
 		{`{"a:b":":","\":":{"c":"\\"}}`, map[string]any{"a:b": ":", `":`: map[string]any{"c": `\`}}},
 	}

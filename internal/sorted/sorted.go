@@ -60,7 +60,7 @@ func (l List[T]) Put(item T) List[T] {
 		return l.splice(b+1, 0, []T{item})
 	default:
 		block := slices.Insert(slices.Clone(l.blocks[b]), i, item)
-		return l.splice(b, 1, block[:blockSize/2:blockSize/2], block[blockSize/2:])
+		return l.splice(b, 1, block[:blockSize/2], block[blockSize/2:])
 	}
 }
 
