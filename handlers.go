@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"cars/internal/fields"
 	"cars/internal/header"
 	"cars/internal/ijson"
 	"cars/internal/query"
@@ -169,7 +170,7 @@ func readCarWrite(w http.ResponseWriter, r *http.Request, op operation) (CarRequ
 	if err != nil {
 		return req, err
 	}
-	wrong := fieldErrors{}
+	wrong := fields.Errors{}
 	if op == patchCar {
 		req.Write.patch = object
 		(&Car{ID: req.ID}).merge(object, wrong)
@@ -430,7 +431,7 @@ func notModified(w http.ResponseWriter, r *http.Request, etag string) bool {
 func fail(w http.ResponseWriter, err error) {
 	var inQuery query.Error
 	var inBody *ijson.Error
-	var inFields fieldErrors
+	var inFields fields.Errors
 	switch {
 	case errors.As(err, &inQuery):
 		sendError(w, inQuery.Error(), http.StatusBadRequest)
@@ -470,10 +471,10 @@ func sendError(w http.ResponseWriter, message string, status int) {
 
 // An errorAnswer is the body of every answer with an error.
 type errorAnswer struct {
-	Error   string      `json:"error"`
-	Message string      `json:"message"`
-	Code    int         `json:"code"`
-	Errors  fieldErrors `json:"errors,omitempty"` // with 422
+	Error   string        `json:"error"`
+	Message string        `json:"message"`
+	Code    int           `json:"code"`
+	Errors  fields.Errors `json:"errors,omitempty"` // with 422
 }
 
 // sendJSON answers with data encoded as JSON, or with 500 if it cannot be

@@ -36,6 +36,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cars/internal/fields"
 	"cars/internal/header"
 	"cars/internal/query"
 )
@@ -1699,8 +1700,8 @@ func TestPatch(t *testing.T) {
 		`{"details":"c"}`:                   "details must be an object",
 		`{"details":["c"]}`:                 "details must be an object",
 		`{"details":{"engine":{"a":1}}}`:    "details.engine must be a string",
-		`{"details.engine":"c"}`:            "details.engine is not a field of a car",
-		`{"e":null,"a":1}`:                  "a is not a field of a car; e is not a field of a car",
+		`{"details.engine":"c"}`:            "details.engine is not a known field",
+		`{"e":null,"a":1}`:                  "a is not a known field; e is not a known field",
 	} {
 		rec := send(t, "PATCH", "/api/cars/7", patch)
 		if got := decode[errorAnswer](t, rec).Message; rec.Code != 422 || got != wrong {
@@ -1960,15 +1961,15 @@ func TestFields(t *testing.T) {
 		{"details.horsepower", `-1`, "must not be negative"},
 		{"details.horsepower", `1.5`, isWhole},
 		{"details.horsepower", `"201"`, isNumber},
-		{"Name", `"x"`, "is not a field of a car; did you mean name?"},
-		{"imageURL", `"x"`, "is not a field of a car; did you mean imageUrl?"},
-		{"horsepower", `1`, "is not a field of a car; did you mean details.horsepower?"},
-		{"details.Engine", `"x"`, "is not a field of a car; did you mean details.engine?"},
-		{"details.year", `2020`, "is not a field of a car; did you mean year?"},
-		{"colour", `"red"`, "is not a field of a car"},
-		{"details.", `1`, "is not a field of a car"},
-		{"", `1`, "is not a field of a car"},
-		{"__proto__", `{}`, "is not a field of a car"},
+		{"Name", `"x"`, "is not a known field; did you mean name?"},
+		{"imageURL", `"x"`, "is not a known field; did you mean imageUrl?"},
+		{"horsepower", `1`, "is not a known field; did you mean details.horsepower?"},
+		{"details.Engine", `"x"`, "is not a known field; did you mean details.engine?"},
+		{"details.year", `2020`, "is not a known field; did you mean year?"},
+		{"colour", `"red"`, "is not a known field"},
+		{"details.", `1`, "is not a known field"},
+		{"", `1`, "is not a known field"},
+		{"__proto__", `{}`, "is not a known field"},
 		{strings.Repeat("x", 101), `1`, ""}, // and an error under a shorter name
 	}
 	for _, test := range tests {
@@ -1982,14 +1983,14 @@ func TestFields(t *testing.T) {
 		} else {
 			object[test.field] = value
 		}
-		wrong := fieldErrors{}
+		wrong := fields.Errors{}
 		parseCar(object, 0, wrong)
-		want := fieldErrors{}
+		want := fields.Errors{}
 		if test.want != "" {
 			want[test.field] = test.want
 		}
 		if len(test.field) > 100 {
-			want[strings.Repeat("x", 100)+"…"] = "is not a field of a car"
+			want[strings.Repeat("x", 100)+"…"] = "is not a known field"
 		}
 		if !maps.Equal(wrong, want) {
 			t.Errorf("%s %.60s: got %v, want %v", test.field, test.value, wrong, want)
@@ -2001,10 +2002,10 @@ func TestAllProblemsAreNamedAtOnce(t *testing.T) {
 	changing(t)
 	rec := send(t, "POST", "/api/cars", `{"name":"","year":1,"price":-1,"imageUrl":"x","details":{"horsepower":9999,"engine":1},"colour":"red"}`)
 	want := errorAnswer{"Unprocessable Entity",
-		"colour is not a field of a car; details.engine must be a string; details.horsepower must be at most 5000; " +
+		"colour is not a known field; details.engine must be a string; details.horsepower must be at most 5000; " +
 			"imageUrl must be empty, a path that begins with /, or an http or https URL; manufacturer is required; and 3 more",
-		422, fieldErrors{
-			"colour":             "is not a field of a car",
+		422, fields.Errors{
+			"colour":             "is not a known field",
 			"details.engine":     "must be a string",
 			"details.horsepower": "must be at most 5000",
 			"imageUrl":           "must be empty, a path that begins with /, or an http or https URL",
@@ -2021,8 +2022,8 @@ func TestAllProblemsAreNamedAtOnce(t *testing.T) {
 		many[strconv.Itoa(i)] = i
 	}
 	body, _ := json.Marshal(many)
-	if got := decode[errorAnswer](t, send(t, "POST", "/api/cars", string(body))); len(got.Errors) != maxFieldErrors {
-		t.Errorf("got %d errors, want %d", len(got.Errors), maxFieldErrors)
+	if got := decode[errorAnswer](t, send(t, "POST", "/api/cars", string(body))); len(got.Errors) != fields.MaxErrors {
+		t.Errorf("got %d errors, want %d", len(got.Errors), fields.MaxErrors)
 	}
 }
 

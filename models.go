@@ -11,16 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
-	"math"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 	"unique"
 
+	"cars/internal/fields"
 	"cars/internal/header"
 	"cars/internal/query"
 )
@@ -182,49 +178,13 @@ func encodeJSON(v any) ([]byte, error) {
 	return body.Bytes(), nil
 }
 
-// fieldErrors are what is wrong with the fields of a body: a message for each, by
-// the field's path.
-type fieldErrors map[string]string
-
-// maxFieldErrors is how many one answer may carry: who makes more mistakes did
-// not send cars.
-const maxFieldErrors = 100
-
-// note adds a message about one more field.
-func (e fieldErrors) note(path, message string) {
-	const longest = 100 // of a path; ours have 20
-	if runes := []rune(path); len(runes) > longest {
-		path = string(runes[:longest]) + "…"
-	}
-	if len(e) < maxFieldErrors {
-		e[path] = message
-	}
-}
-
-// Error names the first few, for clients that show one message.
-func (e fieldErrors) Error() string {
-	const most = 5
-	var sentences []string
-	for _, path := range slices.Sorted(maps.Keys(e)) {
-		sentences = append(sentences, path+" "+e[path])
-	}
-	if more := len(sentences) - most; more > 0 {
-		sentences = append(sentences[:most], fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(sentences, "; ")
-}
-
 // parseCar makes a car of an object that was read from JSON. Fields that are
-// absent or null have their zero value. An id other than 0 is the ID that the
-// car will have. What is wrong is noted; then the car is of no use.
-func parseCar(object map[string]any, id int, wrong fieldErrors) Car {
+// absent or null are empty or zero. An id other than 0 is the ID that the car
+// will have. What is wrong is noted; then the car is of no use.
+func parseCar(object map[string]any, id int, wrong fields.Errors) Car {
 	car := Car{ID: id}
-	for _, name := range []string{"name", "manufacturer"} {
-		if _, given := object[name]; !given {
-			wrong.note(name, "is required")
-		}
-	}
-	car.merge(object, wrong)
+	carFields.Fill(&car, object, wrong)
+	checkID(car, id, wrong)
 	return car
 }
 
@@ -232,30 +192,30 @@ func parseCar(object map[string]any, id int, wrong fieldErrors) Car {
 // their order. Cars without an ID have 0.
 func parseCars(elements iter.Seq2[any, error]) ([]Car, error) {
 	var list []Car
-	wrong := fieldErrors{}
+	wrong := fields.Errors{}
 	indexes := make(map[int]int) // of the cars with an ID
 	for element, err := range elements {
 		if err != nil {
 			return nil, err
 		}
-		i, inCar := len(list), fieldErrors{}
+		i, inCar := len(list), fields.Errors{}
 		object, ok := element.(map[string]any)
 		car := parseCar(object, 0, inCar)
 		if other, taken := indexes[car.ID]; taken {
-			inCar.note("id", fmt.Sprintf("is also that of [%d]", other))
+			inCar.Note("id", fmt.Sprintf("is also that of [%d]", other))
 		}
 		if car.ID != 0 {
 			indexes[car.ID] = i
 		}
 		list = append(list, car)
 		if !ok {
-			wrong.note(fmt.Sprintf("[%d]", i), "must be an object")
+			wrong.Note(fmt.Sprintf("[%d]", i), "must be an object")
 			clear(inCar)
 		}
 		for path, problem := range inCar {
-			wrong.note(fmt.Sprintf("[%d].%s", i, path), problem)
+			wrong.Note(fmt.Sprintf("[%d].%s", i, path), problem)
 		}
-		if len(wrong) == maxFieldErrors {
+		if len(wrong) == fields.MaxErrors {
 			break
 		}
 	}
@@ -265,168 +225,58 @@ func parseCars(elements iter.Seq2[any, error]) ([]Car, error) {
 	return list, nil
 }
 
-// merge changes car by the rules of JSON Merge Patch (RFC 7396): a field that
-// patch has not stays, null resets one, and details are merged likewise. What
-// is wrong with patch is noted, and does not depend on what car was before,
-// except that an ID stays; then the car is of no use.
-func (car *Car) merge(patch map[string]any, wrong fieldErrors) {
+// merge changes car by the rules of JSON Merge Patch (RFC 7396), all but its ID.
+// What is wrong with patch is noted; then the car is of no use.
+func (car *Car) merge(patch map[string]any, wrong fields.Errors) {
 	id := car.ID
-	for name, value := range patch {
-		if name != "details" {
-			car.set(carFields, name, name, value, wrong)
-			continue
-		}
-		switch details := value.(type) {
-		case nil:
-			car.Details = Details{}
-		case map[string]any:
-			for name, value := range details {
-				car.set(detailsFields, name, "details."+name, value, wrong)
-			}
-		default:
-			wrong.note(name, "must be an object")
-		}
-	}
+	carFields.Merge(car, patch, wrong)
+	checkID(*car, id, wrong)
+}
+
+// checkID notes if a body has given a car another ID than it has in the path.
+func checkID(car Car, id int, wrong fields.Errors) {
 	if id != 0 && car.ID != id {
-		wrong.note("id", fmt.Sprintf("must be %d, as in the path", id))
+		wrong.Note("id", fmt.Sprintf("must be %d, as in the path", id))
 	}
 }
-
-// set changes one of fields; path is where it stands in the body.
-func (car *Car) set(fields map[string]carField, name, path string, value any, wrong fieldErrors) {
-	set, ok := fields[name]
-	if !ok {
-		wrong.note(path, "is not a field of a car"+hint(name))
-	} else if problem := set(car, value); problem != "" {
-		wrong.note(path, problem)
-	}
-}
-
-// hint names the field that was perhaps meant by one that does not exist.
-func hint(name string) string {
-	for field := range carFields {
-		if strings.EqualFold(field, name) {
-			return "; did you mean " + field + "?"
-		}
-	}
-	for field := range detailsFields {
-		if strings.EqualFold(field, name) {
-			return "; did you mean details." + field + "?"
-		}
-	}
-	return ""
-}
-
-// A carField sets one field of a car to a value that was read from JSON, null
-// included, or says what is wrong with the value.
-type carField func(car *Car, value any) (problem string)
 
 // maxID is the largest ID that a car may have: JavaScript is not certain of
 // larger integers (RFC 7493, section 2.2).
 const maxID = 1<<53 - 1
 
-var carFields = map[string]carField{
-	"id":           number(func(car *Car) *int { return &car.ID }, 1, maxID),
-	"name":         text(func(car *Car) *string { return &car.Name }, 1, 200),
-	"manufacturer": text(func(car *Car) *string { return &car.Manufacturer }, 1, 100),
-	"category":     text(func(car *Car) *string { return &car.Category }, 0, 50),
-	"year":         setYear,
-	"price":        number(func(car *Car) *int { return &car.Price }, 0, 1_000_000_000),
-	"imageUrl":     setImageURL,
+// carFields is what the JSON of a car may say.
+var carFields = fields.Schema[Car]{
+	"id":                   fields.Number(func(car *Car) *int { return &car.ID }, fields.Between(1, maxID)),
+	"name":                 fields.Text(func(car *Car) *string { return &car.Name }, 1, 200, nil),
+	"manufacturer":         fields.Text(func(car *Car) *string { return &car.Manufacturer }, 1, 100, nil),
+	"category":             fields.Text(func(car *Car) *string { return &car.Category }, 0, 50, nil),
+	"year":                 fields.Number(func(car *Car) *int { return &car.Year }, checkYear),
+	"price":                fields.Number(func(car *Car) *int { return &car.Price }, fields.Between(0, 1_000_000_000)),
+	"imageUrl":             fields.Text(func(car *Car) *string { return &car.ImageURL }, 0, 2048, checkImageURL),
+	"details.engine":       fields.Text(func(car *Car) *string { return &car.Details.Engine }, 0, 200, nil),
+	"details.horsepower":   fields.Number(func(car *Car) *int { return &car.Details.Horsepower }, fields.Between(0, 5000)),
+	"details.transmission": fields.Text(func(car *Car) *string { return &car.Details.Transmission }, 0, 200, nil),
+	"details.drivetrain":   fields.Text(func(car *Car) *string { return &car.Details.Drivetrain }, 0, 200, nil),
 }
 
-var detailsFields = map[string]carField{
-	"engine":       text(func(car *Car) *string { return &car.Details.Engine }, 0, 200),
-	"horsepower":   number(func(car *Car) *int { return &car.Details.Horsepower }, 0, 5000),
-	"transmission": text(func(car *Car) *string { return &car.Details.Transmission }, 0, 200),
-	"drivetrain":   text(func(car *Car) *string { return &car.Details.Drivetrain }, 0, 200),
-}
-
-// text is a field of so many characters. One that must have some is stored
-// without the space around it.
-func text(field func(*Car) *string, least, most int) carField {
-	return func(car *Car, value any) string {
-		s, ok := value.(string)
-		if !ok && value != nil {
-			return "must be a string"
-		}
-		if least > 0 {
-			s = strings.TrimSpace(s)
-		}
-		switch length := utf8.RuneCountInString(s); {
-		case length < least:
-			return "is required"
-		case length > most:
-			return fmt.Sprintf("must be at most %d characters", most)
-		case strings.ContainsFunc(s, unicode.IsControl):
-			return "must not contain control characters"
-		}
-		*field(car) = s
-		return ""
+// checkYear allows every model year since the first car's, up to those that
+// makers announce. 0 stands for unknown.
+func checkYear(year int) (problem string) {
+	if last := time.Now().Year() + 2; year != 0 && (year < 1886 || year > last) {
+		return fmt.Sprintf("must be 0 or between 1886 and %d", last)
 	}
+	return ""
 }
 
-// number is a field that is a whole number in a range.
-func number(field func(*Car) *int, least, most int) carField {
-	return func(car *Car, value any) string {
-		n, problem := wholeNumber(value)
-		switch {
-		case problem != "":
-			return problem
-		case value == nil: // zero, whatever the range
-		case n < 0 && least == 0:
-			return "must not be negative"
-		case n < least:
-			return fmt.Sprintf("must be at least %d", least)
-		case n > most:
-			return fmt.Sprintf("must be at most %d", most)
-		}
-		*field(car) = n
-		return ""
-	}
-}
-
-// wholeNumber is value as an integer. In JSON, 2.0 and 2e3 are whole numbers,
-// too. One that is far out of any range becomes another that is.
-func wholeNumber(value any) (n int, problem string) {
-	if value == nil {
-		return 0, ""
-	}
-	x, ok := value.(float64)
-	switch {
-	case !ok:
-		return 0, "must be a number"
-	case x != math.Trunc(x):
-		return 0, "must be a whole number"
-	}
-	const limit = 1 << 62
-	return int(min(max(x, -limit), limit)), ""
-}
-
-// setYear allows every model year since the first car's, up to those that makers
-// announce. 0 stands for unknown.
-func setYear(car *Car, value any) string {
-	year, problem := wholeNumber(value)
-	if last := time.Now().Year() + 2; problem == "" && year != 0 && (year < 1886 || year > last) {
-		problem = fmt.Sprintf("must be 0 or between 1886 and %d", last)
-	}
-	car.Year = year
-	return problem
-}
-
-// setImageURL allows what a page may put into an img element without a second
+// checkImageURL allows what a page may put into an img element without a second
 // thought: no javascript: or data:, and no path that browsers take for a host.
-func setImageURL(car *Car, value any) string {
-	problem := text(func(car *Car) *string { return &car.ImageURL }, 0, 2048)(car, value)
-	if problem != "" || car.ImageURL == "" {
-		return problem
-	}
-	u, err := url.Parse(car.ImageURL)
+func checkImageURL(text string) (problem string) {
+	u, err := url.Parse(text)
 	switch {
-	case err != nil || strings.Contains(car.ImageURL, `\`):
+	case err != nil || strings.Contains(text, `\`):
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "":
 		return ""
-	case strings.HasPrefix(car.ImageURL, "/") && !strings.HasPrefix(car.ImageURL, "//"):
+	case strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//"):
 		return ""
 	}
 	return "must be empty, a path that begins with /, or an http or https URL"

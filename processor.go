@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"cars/internal/fields"
 	"cars/internal/sorted"
 )
 
@@ -425,7 +426,7 @@ func (c *catalogue) change(req CarRequest) (*catalogue, CarResponse) {
 	car := req.Write.car
 	if req.Op == patchCar {
 		car = old.car
-		car.merge(req.Write.patch, fieldErrors{})
+		car.merge(req.Write.patch, fields.Errors{})
 	}
 	rec := newRecord(car)
 	return c.put(rec), CarResponse{Car: &rec.car, record: rec}
