@@ -1,0 +1,113 @@
+package journal
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A fileSystem is what a journal needs of the operating system. Tests have one
+// that fails.
+type fileSystem interface {
+	// resolve returns the path of the file that a symbolic link leads to, and others
+	// as they are.
+	resolve(path string) string
+	// lock takes an exclusive lock until it is closed, or the process ends. It
+	// fails with errLocked if another has it.
+	lock(path string) (io.Closer, error)
+	// open opens a file for reading and writing.
+	open(path string) (file, error)
+	// create does too, and makes the file, with the permissions of another unless
+	// that is nil, if it does not exist.
+	create(path string, like file) (file, error)
+	rename(from, to string) error
+	remove(path string) error
+	// syncDir makes the names in a folder durable.
+	syncDir(path string) error
+	// size returns the size of f if that is the file at path, or errReplaced.
+	size(path string, f file) (int64, error)
+}
+
+// A file is an open file, in the manner of [os.File].
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Truncate(size int64) error
+	Sync() error
+}
+
+var (
+	errLocked     = errors.New("locked")
+	errNotRegular = errors.New("not a regular file")
+)
+
+// disk is the operating system's fileSystem.
+type disk struct{}
+
+// resolve follows links to files that do not exist yet, too.
+func (disk) resolve(path string) string {
+	for range 40 { // more are a circle
+		target, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Dir(path) + string(filepath.Separator) + target
+		}
+		path = target
+	}
+	return path
+}
+
+func (disk) lock(path string) (io.Closer, error) { return lockFile(path) }
+func (disk) rename(from, to string) error        { return os.Rename(from, to) }
+func (disk) remove(path string) error            { return os.Remove(path) }
+func (disk) syncDir(path string) error           { return syncDir(path) }
+
+func (disk) open(path string) (file, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait
+		return nil, errNotRegular
+	}
+	return openFile(path, os.O_RDWR, 0)
+}
+
+func (disk) create(path string, like file) (file, error) {
+	mode := fs.FileMode(0o644)
+	if f, ok := like.(*os.File); ok {
+		if info, err := f.Stat(); err == nil {
+			mode = info.Mode().Perm()
+		}
+	}
+	return openFile(path, os.O_RDWR|os.O_CREATE, mode)
+}
+
+// openFile never returns a *os.File that is nil in an interface that is not.
+func openFile(path string, flag int, mode fs.FileMode) (file, error) {
+	f, err := os.OpenFile(path, flag, mode)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (disk) size(path string, f file) (int64, error) {
+	there, err := os.Stat(path)
+	if err != nil {
+		return 0, errReplaced
+	}
+	ours, err := f.(*os.File).Stat()
+	if err == nil && !os.SameFile(there, ours) {
+		err = errReplaced
+	}
+	if err != nil {
+		return 0, err
+	}
+	return ours.Size(), nil
+}

@@ -1,0 +1,41 @@
+package journal
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+)
+
+// Error codes of the Windows API that package syscall does not name.
+const (
+	errorSharingViolation = syscall.Errno(32)
+	errorWriteProtect     = syscall.Errno(19)
+	errorHandleDiskFull   = syscall.Errno(39)
+	errorDiskFull         = syscall.Errno(112)
+)
+
+// lockFile opens the file in such a way that nobody else can.
+func lockFile(path string) (io.Closer, error) {
+	name, err := syscall.UTF16PtrFromString(path)
+	if err != nil {
+		return nil, err
+	}
+	handle, err := syscall.CreateFile(name, syscall.GENERIC_WRITE, 0, nil, syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
+	if errors.Is(err, errorSharingViolation) {
+		return nil, errLocked
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(handle), path), nil
+}
+
+// syncDir does nothing: Windows writes the names in a folder by itself.
+func syncDir(string) error { return nil }
+
+func isFull(err error) bool {
+	return errors.Is(err, errorDiskFull) || errors.Is(err, errorHandleDiskFull)
+}
+
+func isReadOnly(err error) bool { return errors.Is(err, errorWriteProtect) }

@@ -1,0 +1,714 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+)
+
+// TestMain keeps the log out of the tests' output.
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
+
+// In these tests a state is a list of numbers, and an entry adds some at its end:
+// {"add":[1,2,3]}.
+
+// adding is the entry that adds these numbers.
+func adding(numbers ...int) []byte {
+	entry, err := json.Marshal(map[string][]int{"add": numbers})
+	if err != nil {
+		panic(err)
+	}
+	return entry
+}
+
+// batch is the nth of the batches that tests append: a few numbers that no other has.
+func batch(n int) []int { return []int{3 * n, 3*n + 1, 3*n + 2} }
+
+func decode(entry []byte, checked bool) ([]int, error) {
+	var line map[string][]int
+	if err := json.Unmarshal(entry, &line); err != nil {
+		return nil, err
+	}
+	if numbers, ok := line["add"]; ok && len(line) == 1 {
+		return numbers, nil
+	}
+	return nil, errors.New("it must have add, and nothing else")
+}
+
+// entries are those of a list.
+func entries(list ...[]byte) iter.Seq[[]byte] { return slices.Values(list) }
+
+// reopen opens the journal, which is called j, and returns it with its state.
+func reopen(fsys fileSystem) (j *Journal, state []int, err error) {
+	j, err = open(fsys, "j", entries(adding(batch(0)...)), decode, func(numbers []int) { state = append(state, numbers...) })
+	return j, state, err
+}
+
+// mustOpen is reopen where nothing can fail.
+func mustOpen(t testing.TB, fsys fileSystem) (*Journal, []int) {
+	t.Helper()
+	j, state, err := reopen(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j, state
+}
+
+// file3 is a file of three lines.
+var file3 = appendLine(appendLine(appendLine(nil, adding(1, 2)), adding(3)), adding(4, 5))
+
+func checkState(t testing.TB, got []int, want ...int) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("got state %v, want %v", got, want)
+	}
+}
+
+func TestLineFormat(t *testing.T) {
+	// The checksum was computed by another program.
+	const line = `{"add":[1,2,3],"crc":"1db7f478"}` + "\n"
+	if got := string(appendLine(nil, []byte(`{"add":[1,2,3]}`))); got != line {
+		t.Errorf("got %s, want %s", got, line)
+	}
+}
+
+func TestOpenAppendClose(t *testing.T) {
+	fsys := newMemFS()
+	j, state := mustOpen(t, fsys)
+	checkState(t, state, batch(0)...)
+	if _, _, err := reopen(fsys); err == nil || !strings.Contains(err.Error(), "j is in use by another process") {
+		t.Errorf("a second process: got %v", err)
+	}
+	if err := j.Append(adding(7)); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append(adding(8)); err == nil {
+		t.Error("appended to a journal that is closed")
+	}
+	_, state = mustOpen(t, fsys)
+	checkState(t, state, 0, 1, 2, 7)
+}
+
+// useAll uses all of a journal's functions, and returns which batches were
+// acknowledged. It ends early when the journal cannot be opened.
+func useAll(fsys *memFS) (acknowledged []int) {
+	j, _, err := reopen(fsys)
+	if err != nil {
+		return nil
+	}
+	acknowledged = append(acknowledged, 0)
+	add := func(n int) {
+		if j.Append(adding(batch(n)...)) == nil {
+			acknowledged = append(acknowledged, n)
+		}
+	}
+	compact := func() {
+		var all []int
+		for _, n := range acknowledged {
+			all = append(all, batch(n)...)
+		}
+		j.Compact(entries(adding(all...)))
+	}
+	add(1)
+	add(2)
+	compact()
+	j.background.Wait()
+	add(3)
+	compact()
+	add(4) // while it compacts
+	add(5)
+	j.background.Wait()
+	add(6)
+	j.Close()
+	if j, _, err = reopen(fsys); err != nil {
+		return acknowledged
+	}
+	add(7)
+	j.Close()
+	return acknowledged
+}
+
+// TestEveryCallFails lets the nth call to the file system fail, for every n, in
+// every way, and looks at what is there when the process has ended, or the power
+// was cut: every acknowledged batch, and no other in part.
+func TestEveryCallFails(t *testing.T) {
+	fsys := newMemFS()
+	if got := len(useAll(fsys)); got != 8 {
+		t.Fatalf("without faults, %d of 8 batches were acknowledged", got)
+	}
+	calls := fsys.calls
+	t.Logf("%d calls", calls)
+	for _, fault := range faults {
+		for n := 1; n <= calls+5; n++ {
+			fsys := newMemFS()
+			fsys.failAt, fsys.fault = n, fault
+			acknowledged := useAll(fsys)
+			if !fault.power {
+				checkSurvival(t, fmt.Sprintf("%s at call %d, kill", fault.name, n), fsys.afterKill(), acknowledged)
+			}
+			for kept := range 3 {
+				for _, named := range []bool{false, true} {
+					name := fmt.Sprintf("%s at call %d, power cut, kept %d/2, names %v", fault.name, n, kept, named)
+					checkSurvival(t, name, fsys.afterPowerCut(kept, named), acknowledged)
+				}
+			}
+		}
+	}
+}
+
+// checkSurvival checks what a new process finds, and that this stays.
+func checkSurvival(t *testing.T, name string, fsys *memFS, acknowledged []int) {
+	t.Helper()
+	j, state, err := reopen(fsys)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	if len(state) < 3 || state[0] != 0 {
+		t.Errorf("%s: got state %v, which was not even created wholly", name, state)
+		return
+	}
+	var got []int
+	for group := range slices.Chunk(state, 3) {
+		if !slices.Equal(group, batch(group[0]/3)) {
+			t.Errorf("%s: got state %v, in which a batch is in part", name, state)
+			return
+		}
+		got = append(got, group[0]/3)
+	}
+	there := got
+	if _, again, err := reopen(fsys.afterPowerCut(0, false)); err != nil || !slices.Equal(again, state) {
+		t.Errorf("%s: what was read as %v is %v, %v, after another power cut", name, state, again, err)
+	}
+	if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) < len(got) {
+		t.Errorf("%s: got batches %v", name, got)
+	}
+	got = slices.DeleteFunc(slices.Clone(got), func(n int) bool { return !slices.Contains(acknowledged, n) })
+	if !slices.Equal(got, acknowledged) {
+		t.Errorf("%s: got batches %v, want %v", name, got, acknowledged)
+	}
+	if err := j.Append(adding(batch(9)...)); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	j.Close()
+	_, state, err = reopen(fsys.afterPowerCut(0, false))
+	if want := 3 * (len(there) + 1); err != nil || len(state) != want {
+		t.Errorf("%s: after another power cut: got %v, %v, want %d numbers", name, state, err, want)
+	}
+}
+
+// TestTruncatedAnywhere has a file that ends at every offset.
+func TestTruncatedAnywhere(t *testing.T) {
+	lines := bytes.SplitAfter(file3, []byte("\n"))
+	states := [][]int{nil, {1, 2}, {1, 2, 3}, {1, 2, 3, 4, 5}}
+	for end := range len(file3) + 1 {
+		whole, length := 0, 0 // lines that must be there
+		for length+len(lines[whole]) <= end+1 && whole < 3 {
+			length += len(lines[whole])
+			whole++
+		}
+		fsys := newMemFS()
+		fsys.put("j", file3[:end])
+		j, state := mustOpen(t, fsys)
+		checkState(t, state, states[whole]...)
+		var torn []byte
+		if length < end {
+			torn = file3[length:end]
+		}
+		if got := fsys.content("j.broken"); !bytes.Equal(got, torn) {
+			t.Errorf("cut at %d: got .broken %q, want %q", end, got, torn)
+		}
+		if got := fsys.content("j"); !bytes.Equal(got, file3[:length]) {
+			t.Errorf("cut at %d: got file %q, want %q", end, got, file3[:length])
+		}
+		if err := j.Append(adding(6)); err != nil {
+			t.Fatal(err)
+		}
+		_, state = mustOpen(t, fsys.afterPowerCut(0, false))
+		checkState(t, state, append(slices.Clip(states[whole]), 6)...)
+	}
+}
+
+// TestEveryBitFlipped: it is found, or it is in what was dropped as the torn tail
+// with its bytes kept.
+func TestEveryBitFlipped(t *testing.T) {
+	refused, dropped := 0, 0
+	for bit := range 8 * len(file3) {
+		flipped := slices.Clone(file3)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		fsys := newMemFS()
+		fsys.put("j", flipped)
+		_, state, err := reopen(fsys)
+		got, broken := fsys.content("j"), fsys.content("j.broken")
+		if err != nil {
+			if refused++; !bytes.Equal(got, flipped) || broken != nil {
+				t.Errorf("bit %d: refused (%v), but the file was changed", bit, err)
+			}
+			continue
+		}
+		if want := []int{1, 2, 3, 4, 5}; !slices.Equal(state, want[:len(state)]) {
+			t.Errorf("bit %d: got state %v", bit, state)
+		}
+		if dropped++; !bytes.HasPrefix(append(got, broken...), flipped) {
+			t.Errorf("bit %d: got %q and in .broken %q, want %q", bit, got, broken, flipped)
+		}
+		if bit/8 < len(file3)/2 {
+			t.Errorf("bit %d: in the first half of three lines, and not refused: %v", bit, state)
+		}
+	}
+	t.Logf("%d refused, %d dropped", refused, dropped)
+}
+
+// TestTornTailIsKept cuts the power while a torn tail is dropped: its bytes are in
+// the file or beside it.
+func TestTornTailIsKept(t *testing.T) {
+	torn := appendLine(nil, adding(6))
+	torn[8]++ // it has the right form, but not the right checksum
+	file := append(slices.Clone(file3), torn...)
+	for failAt := range 40 {
+		for _, fault := range faults {
+			fsys := newMemFS()
+			fsys.put("j", file)
+			fsys.failAt, fsys.fault = failAt, fault
+			if _, state, err := reopen(fsys); err == nil {
+				checkState(t, state, 1, 2, 3, 4, 5)
+			}
+			for kept := range 3 {
+				for _, named := range []bool{false, true} {
+					after := fsys.afterPowerCut(kept, named)
+					if !bytes.Equal(after.content("j"), file) && !bytes.Contains(after.content("j.broken"), torn) {
+						t.Errorf("%s at call %d: got file %q and .broken %q", fault.name, failAt, after.content("j"), after.content("j.broken"))
+					}
+					_, state := mustOpen(t, after)
+					checkState(t, state, 1, 2, 3, 4, 5)
+				}
+			}
+		}
+	}
+}
+
+func TestDamageBeforeTheTail(t *testing.T) {
+	for _, test := range []struct{ file, want string }{
+		{strings.Replace(string(file3), "3", "4", 1), "j, line 2 (offset 31): it is not what its checksum says"},
+		{"\n\n{\"add\":[1]}\n{\"add\"\n" + string(file3), "j, line 4 (offset 14): it is not JSON; nothing was changed: correct the line, or restore the file from a copy"},
+		{"{\"sub\":[1]}\n" + string(file3), "j, line 1 (offset 0): it must have add, and nothing else"},
+		{string(file3) + "{\"sub\":[1]}\n", "j, line 4 (offset 91): it must have add, and nothing else"},
+		{string(file3) + "{\"sub\":[1]}", "j, line 4 (offset 91): it must have add, and nothing else"},
+		{string(appendLine(nil, []byte(`{"sub":[1]}`))), "j, line 1 (offset 0): it must have add, and nothing else"},
+	} {
+		fsys := newMemFS()
+		fsys.put("j", []byte(test.file))
+		_, _, err := reopen(fsys)
+		if err == nil || !strings.HasPrefix(err.Error(), "journal: "+test.want) {
+			t.Errorf("%q: got %v, want %s", test.file, err, test.want)
+		}
+		if got := string(fsys.content("j")); got != test.file || fsys.content("j.broken") != nil || len(fsys.locks) > 0 {
+			t.Errorf("%q: something was changed: %q", test.file, got)
+		}
+	}
+}
+
+func TestHandWrittenLines(t *testing.T) {
+	for _, test := range []struct {
+		file string
+		want []int
+	}{
+		{"", nil},
+		{"\n \r\n", nil},
+		{"{\"add\":[1]}\n{\"add\":[2]}\n", []int{1, 2}},
+		{"\r\n {\"add\": [1]} \r\n\n{\"add\":[2]}", []int{1, 2}}, // no newline at the end
+		{string(file3[:len(file3)-1]) + " \t\n{\"add\":[6]}\n\n\n", []int{1, 2, 3, 4, 5, 6}},
+		{"{\"add\":[1]}\n" + string(file3), []int{1, 1, 2, 3, 4, 5}},
+		{"{\"add\":[1]}\n{\"add\":[2]\n \n", []int{1}}, // the last line is not blank, but torn
+	} {
+		fsys := newMemFS()
+		fsys.put("j", []byte(test.file))
+		j, state := mustOpen(t, fsys)
+		checkState(t, state, test.want...)
+		if err := j.Append(adding(9)); err != nil {
+			t.Fatal(err)
+		}
+		_, state = mustOpen(t, fsys.afterKill())
+		checkState(t, state, append(test.want, 9)...)
+	}
+}
+
+// TestBrokenIsNeverLost: the bytes of several torn tails gather.
+func TestBrokenIsNeverLost(t *testing.T) {
+	fsys := newMemFS()
+	fsys.put("j", append(slices.Clone(file3), "{torn"...))
+	fsys.put("j.broken", []byte("older"))
+	mustOpen(t, fsys)
+	if got := string(fsys.afterPowerCut(0, false).content("j.broken")); got != "older{torn" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestLongLines have a line that is longer than a section, between short ones.
+func TestLongLines(t *testing.T) {
+	long := make([]int, 100_000)
+	for i := range long {
+		long[i] = 1e15 + i
+	}
+	file := appendLine(appendLine(slices.Clone(file3), adding(long...)), adding(6))
+	fsys := newMemFS()
+	fsys.put("j", file)
+	_, state := mustOpen(t, fsys)
+	checkState(t, state, slices.Concat([]int{1, 2, 3, 4, 5}, long, []int{6})...)
+	fsys.put("j", append(file[:len(file)-2], "\n{}"...))
+	if _, _, err := reopen(fsys.afterKill()); err == nil || !strings.Contains(err.Error(), "line 5 ") {
+		t.Errorf("got %v, want an error in line 5", err)
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	for _, fault := range []fault{faults[1], faults[2]} {
+		fsys := newMemFS()
+		j, _ := mustOpen(t, fsys)
+		before := fsys.content("j")
+		fsys.fault, fsys.failAt = fault, fsys.calls+2 // after the check
+		if err := j.Append(adding(7)); !errors.Is(err, ErrFull) {
+			t.Errorf("%s: got %v, want %v", fault.name, err, ErrFull)
+		}
+		if got := fsys.content("j"); !bytes.Equal(got, before) {
+			t.Errorf("%s: got %q, want %q", fault.name, got, before)
+		}
+		if n := len(fsys.names["j"].pending); n > 0 {
+			t.Errorf("%s: %d changes are not synced, and could be mixed with later ones", fault.name, n)
+		}
+		if err := j.Append(adding(8)); err != nil || j.Failed() != nil {
+			t.Errorf("%s: when there is room again: %v", fault.name, err)
+		}
+		_, state := mustOpen(t, fsys.afterPowerCut(0, false))
+		checkState(t, state, 0, 1, 2, 8)
+	}
+}
+
+func TestFailedSyncIsFinal(t *testing.T) {
+	fsys := newMemFS()
+	j, _ := mustOpen(t, fsys)
+	fsys.fault, fsys.failAt = faults[0], fsys.calls+3 // after check and write
+	if err := j.Append(adding(7)); !errors.Is(err, syscall.EIO) || errors.Is(err, ErrFull) {
+		t.Errorf("got %v, want %v", err, syscall.EIO)
+	}
+	calls := fsys.calls
+	if err := j.Append(adding(8)); err == nil || j.Failed() == nil {
+		t.Error("appended after a sync that failed")
+	}
+	j.Compact(entries(adding(0, 1, 2)))
+	j.background.Wait()
+	if fsys.calls != calls {
+		t.Error("it still uses the file")
+	}
+	_, state := mustOpen(t, fsys.afterKill())
+	checkState(t, state, 0, 1, 2)
+}
+
+// TestFileOfOthers has others delete, replace or change the file.
+func TestFileOfOthers(t *testing.T) {
+	for name, meddle := range map[string]func(*memFS){
+		"deleted":   func(fsys *memFS) { delete(fsys.names, "j") },
+		"replaced":  func(fsys *memFS) { fsys.put("j", file3) },
+		"same":      func(fsys *memFS) { fsys.put("j", fsys.content("j")) },
+		"shortened": func(fsys *memFS) { fsys.names["j"].data = fsys.names["j"].data[:10] },
+		"extended":  func(fsys *memFS) { fsys.names["j"].data = append(fsys.names["j"].data, "{}\n"...) },
+	} {
+		for _, append := range []bool{true, false} {
+			fsys := newMemFS()
+			j, _ := mustOpen(t, fsys)
+			meddle(fsys)
+			want := fsys.content("j")
+			if append {
+				if err := j.Append(adding(7)); !errors.Is(err, errReplaced) {
+					t.Errorf("%s: Append: got %v, want %v", name, err, errReplaced)
+				}
+			} else {
+				j.Compact(entries(adding(0, 1, 2)))
+				j.background.Wait()
+				if err := j.Append(adding(7)); !errors.Is(err, errReplaced) {
+					t.Errorf("%s: Append after Compact: got %v, want %v", name, err, errReplaced)
+				}
+			}
+			if got := fsys.content("j"); !bytes.Equal(got, want) || fsys.content("j.tmp") != nil {
+				t.Errorf("%s: got %q, want %q", name, got, want)
+			}
+		}
+	}
+	// A replacement after the check before the write is noticed by the one after the sync.
+	fsys := newMemFS()
+	j, _ := mustOpen(t, fsys)
+	j.fs = replacing{fsys}
+	if err := j.Append(adding(7)); !errors.Is(err, errReplaced) {
+		t.Errorf("got %v, want %v", err, errReplaced)
+	}
+}
+
+// replacing is a file system on which others replace a file just after the journal
+// has looked at it.
+type replacing struct{ *memFS }
+
+func (r replacing) size(path string, f file) (int64, error) {
+	defer r.put("j", file3)
+	return r.memFS.size(path, f)
+}
+
+// TestCompactionCarriesOver appends while a compaction reads its entries, more than
+// it copies at once at its end.
+func TestCompactionCarriesOver(t *testing.T) {
+	fsys := newMemFS()
+	j, _ := mustOpen(t, fsys)
+	padding := slices.Repeat([]int{1e18}, 10_000) // 200 KB
+	var want []int
+	add := func(n int) {
+		numbers := append([]int{n}, padding...)
+		if err := j.Append(adding(numbers...)); err != nil {
+			t.Error(err)
+		}
+		want = append(want, numbers...)
+	}
+	want = batch(0)
+	for n := range 5 {
+		add(n)
+	}
+	before := slices.Clone(want)
+	j.Compact(func(yield func([]byte) bool) {
+		for n := range 30 { // 6 MB
+			add(n)
+		}
+		yield(adding(before...))
+		add(30)
+	})
+	j.Compact(func(func([]byte) bool) { t.Error("two compactions at once") })
+	j.background.Wait()
+	add(31)
+	_, state := mustOpen(t, fsys.afterPowerCut(0, false))
+	if !slices.Equal(state, want) {
+		t.Errorf("got %d numbers, want %d", len(state), len(want))
+	}
+	if size := int64(len(fsys.content("j"))); j.Size() != size {
+		t.Errorf("got size %d, want %d", j.Size(), size)
+	}
+	if fsys.content("j.tmp") != nil {
+		t.Error("the temporary file is still there")
+	}
+}
+
+// TestFailedCompactionIsTriedAgainLater: not at once, which would be for every batch
+// while the disk is full.
+func TestFailedCompactionIsTriedAgainLater(t *testing.T) {
+	fsys := newMemFS()
+	j, _ := mustOpen(t, fsys)
+	fsys.fault, fsys.failAt = faults[1], fsys.calls+2
+	j.Compact(entries(adding(batch(0)...)))
+	j.background.Wait()
+	if fsys.calls != fsys.failAt+2 || fsys.content("j.tmp") != nil { // close and remove
+		t.Errorf("got %d calls, want %d", fsys.calls, fsys.failAt+2)
+	}
+	started := 0
+	attempt := func(yield func([]byte) bool) { started++; yield(adding(batch(0)...)) }
+	j.Compact(attempt)
+	j.background.Wait()
+	for range 20 {
+		if err := j.Append(adding()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := started
+	j.Compact(attempt)
+	j.background.Wait()
+	if before != 0 || started != 1 {
+		t.Errorf("tried %d times at once and %d times later, want 0 and 1", before, started-before)
+	}
+}
+
+// TestCloseEndsACompaction that would go on forever, and waits for its end: another
+// process may use the file as soon as Close returns.
+func TestCloseEndsACompaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := newMemFS()
+		j, _ := mustOpen(t, fsys)
+		began, end, closed := make(chan bool), make(chan bool), make(chan bool)
+		j.Compact(func(yield func([]byte) bool) {
+			close(began)
+			for yield(adding(7)) {
+			}
+			<-end
+		})
+		<-began
+		go func() {
+			if err := j.Close(); err != nil {
+				t.Error(err)
+			}
+			close(closed)
+		}()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("closed while a compaction is under way")
+		default:
+		}
+		close(end)
+		<-closed
+		if fsys.content("j.tmp") != nil {
+			t.Error("the temporary file is still there")
+		}
+		_, state := mustOpen(t, fsys)
+		checkState(t, state, batch(0)...)
+	})
+}
+
+// TestStrayTemporaryFile that cannot even be removed: nothing of it gets into the
+// file.
+func TestStrayTemporaryFile(t *testing.T) {
+	for _, failAt := range []int{0, 2} {
+		fsys := newMemFS()
+		fsys.put("j", file3)
+		fsys.put("j.tmp", bytes.Repeat(file3, 10))
+		fsys.fault, fsys.failAt = faults[0], failAt
+		j, _ := mustOpen(t, fsys)
+		if left := fsys.content("j.tmp") != nil; left != (failAt > 0) {
+			t.Errorf("the stray file is there: %v", left)
+		}
+		j.Compact(entries(adding(1, 2, 3, 4, 5)))
+		j.background.Wait()
+		_, state := mustOpen(t, fsys.afterKill())
+		checkState(t, state, 1, 2, 3, 4, 5)
+	}
+}
+
+// TestOnTheDisk does on the operating system's file system what the other tests do
+// in memory.
+func TestOnTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "j")
+	open := func(path string) (j *Journal, state []int, err error) {
+		j, err = Open(path, entries(adding(batch(0)...)), decode, func(numbers []int) { state = append(state, numbers...) })
+		return j, state, err
+	}
+	j, _, err := open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := open(path); err == nil || !strings.Contains(err.Error(), path+" is in use by another process") {
+		t.Errorf("a second process: got %v", err)
+	}
+	if runtime.GOOS != "windows" {
+		os.Chmod(path, 0o600)
+	}
+	for n := range 3 {
+		if err := j.Append(adding(n + 3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.Compact(entries(adding(0, 1, 2, 3, 4, 5)))
+	j.background.Wait()
+	if err := j.Append(adding(6)); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	data, err := os.ReadFile(path)
+	if want := string(appendLine(appendLine(nil, adding(0, 1, 2, 3, 4, 5)), adding(6))); err != nil || string(data) != want {
+		t.Errorf("got %q, %v, want %q", data, err, want)
+	}
+	if info, err := os.Stat(path); runtime.GOOS != "windows" && (err != nil || info.Mode().Perm() != 0o600) {
+		t.Errorf("compaction made the permissions %v, want those from before", info.Mode())
+	}
+
+	// A torn tail, through a symbolic link, which stays one.
+	os.WriteFile(path, append(data, "{torn"...), 0o600)
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("j", link); err != nil {
+		t.Skip("symbolic links cannot be made here: ", err)
+	}
+	j, state, err := open(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkState(t, state, 0, 1, 2, 3, 4, 5, 6)
+	if _, _, err := open(path); err == nil {
+		t.Error("the file can be opened under its other name, too")
+	}
+	j.Compact(entries(adding(0)))
+	j.background.Wait()
+	j.Close()
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is now %v, %v", info, err)
+	}
+	os.Symlink("later", filepath.Join(dir, "early"))
+	if j, _, err = open(filepath.Join(dir, "early")); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	if _, err := os.Lstat(filepath.Join(dir, "later")); err != nil {
+		t.Errorf("a link to a file that did not exist: %v", err)
+	}
+	if broken, err := os.ReadFile(path + ".broken"); string(broken) != "{torn" {
+		t.Errorf("got .broken %q, %v", broken, err)
+	}
+}
+
+func TestPlacesThatAreNone(t *testing.T) {
+	dir := t.TempDir()
+	os.Mkdir(filepath.Join(dir, "folder"), 0o777)
+	os.Mkdir(filepath.Join(dir, "mine"), 0o555)
+	tests := map[string]string{
+		"folder":    "not a regular file",
+		"missing/j": "create its folder first",
+	}
+	if os.Getuid() > 0 {
+		tests["mine/j"] = "choose a folder that can be written to"
+	}
+	for name, want := range tests {
+		path := filepath.Join(dir, name)
+		_, err := Open(path, entries(), decode, func([]int) {})
+		if err == nil || !strings.HasPrefix(err.Error(), "journal: "+path+" ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", name, err, want)
+		}
+	}
+}
+
+// FuzzOpen opens files of any content: it never panics, a refused file is left as
+// it was, and what was opened can be opened again, with the same state.
+func FuzzOpen(f *testing.F) {
+	f.Add(file3)
+	f.Add(file3[:len(file3)-5])
+	f.Add([]byte("{\"add\":[1]}\n\n{\"add\":[2],\"crc\":\"00000000\"}\n"))
+	f.Add([]byte("{\"add\":[1]}\r\n{\"sub\":1}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		fsys := newMemFS()
+		fsys.put("j", data)
+		j, state, err := reopen(fsys)
+		if err != nil {
+			if !bytes.Equal(fsys.content("j"), data) {
+				t.Fatalf("%q was refused (%v), and changed", data, err)
+			}
+			return
+		}
+		if kept := append(fsys.content("j"), fsys.content("j.broken")...); len(kept) < len(data) {
+			t.Fatalf("of %q only %q is left", data, kept)
+		}
+		if err := j.Append(adding(9)); err != nil {
+			t.Fatal(err)
+		}
+		_, again := mustOpen(t, fsys.afterPowerCut(0, false))
+		checkState(t, again, append(state, 9)...)
+	})
+}
