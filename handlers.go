@@ -26,6 +26,7 @@ import (
 	"cars/internal/fields"
 	"cars/internal/header"
 	"cars/internal/ijson"
+	"cars/internal/journal"
 	"cars/internal/query"
 )
 
@@ -214,7 +215,9 @@ func readRecords(w http.ResponseWriter, r *http.Request) ([]*record, error) {
 	}
 	highest, withoutID := 0, 0
 	for _, car := range list {
-		highest = max(highest, car.ID)
+		if car.ID < counted {
+			highest = max(highest, car.ID)
+		}
 		if car.ID == 0 {
 			withoutID++
 		}
@@ -289,8 +292,7 @@ func process(w http.ResponseWriter, r *http.Request, req CarRequest) (CarRespons
 }
 
 // ask sends req to a processor and waits for the answer. Either step ends when
-// ctx does. After the first, whether the request was processed is unknown to
-// the caller.
+// ctx does. After the first, whether a write was made is unknown to the caller.
 func ask(ctx context.Context, requests chan<- CarRequest, req CarRequest) (CarResponse, error) {
 	req.Response = make(chan CarResponse, 1)
 	req.Done = ctx.Done()
@@ -303,9 +305,19 @@ func ask(ctx context.Context, requests chan<- CarRequest, req CarRequest) (CarRe
 	case resp := <-req.Response:
 		return resp, nil
 	case <-req.Done:
-		return CarResponse{}, ctx.Err()
 	}
+	select {
+	case resp := <-req.Response: // it came at the same time
+		return resp, nil
+	default:
+	}
+	if req.Write != nil {
+		return CarResponse{}, errOutcomeUnknown
+	}
+	return CarResponse{}, ctx.Err()
 }
+
+var errOutcomeUnknown = errors.New("caller went away before the outcome was known")
 
 // serverTiming is the value of a Server-Timing header: durations in
 // milliseconds, to the microsecond.
@@ -448,12 +460,17 @@ func fail(w http.ResponseWriter, err error) {
 		sendError(w, "There is a car with this ID already", http.StatusConflict)
 	case errors.Is(err, errPrecondition):
 		sendError(w, "Nothing was changed: If-Match or If-None-Match does not hold (any longer)", http.StatusPreconditionFailed)
-	case errors.Is(err, errNoIDLeft):
-		sendError(w, fmt.Sprintf("No ID is left for a new car: %d has been used", maxID), http.StatusInsufficientStorage)
+	case errors.Is(err, errFull):
+		sendError(w, "Nothing was changed: the catalogue is full", http.StatusInsufficientStorage)
+	case errors.Is(err, journal.ErrFull):
+		slog.Error(err.Error())
+		sendError(w, "Nothing was changed: there is no room on the disk", http.StatusInsufficientStorage)
 	case errors.Is(err, errNotCommitted):
 		slog.Error(err.Error())
 		w.Header().Set("Retry-After", "1")
 		sendError(w, "Nothing was changed: the change could not be stored", http.StatusServiceUnavailable)
+	case errors.Is(err, errOutcomeUnknown): // without Retry-After: it may have happened
+		sendError(w, "The connection was closed before the answer; whether the change was made is not known", http.StatusServiceUnavailable)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// Seldom read: the client has gone, or has closed its sending side.
 		w.Header().Set("Retry-After", "1")
@@ -480,7 +497,7 @@ type errorAnswer struct {
 // sendJSON answers with data encoded as JSON, or with 500 if it cannot be
 // encoded.
 func sendJSON(w http.ResponseWriter, data any, status int) {
-	body, err := encodeJSON(data)
+	body, err := ijson.Encode(data)
 	if err != nil {
 		fail(w, err)
 		return

@@ -17,8 +17,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"iter"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -29,6 +31,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"cars/internal/journal"
 )
 
 func main() {
@@ -65,6 +69,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 // A config is what the command line and the environment decide.
 type config struct {
 	addr       string
+	data       string // path of the catalogue's file; empty for none
+	maxCars    int
 	simulation simulation
 	logLevel   slog.Level
 	version    bool
@@ -74,10 +80,17 @@ type config struct {
 // parseFlags reads the command line, and port, the value of PORT in the
 // environment. The errors it returns are sentences for the user.
 func parseFlags(args []string, port string) (config, error) {
-	cfg := config{addr: "localhost:8080", simulation: simulation{delay: defaultDelay}}
+	cfg := config{addr: "localhost:8080", data: "cars.jsonl", maxCars: defaultMaxCars, simulation: simulation{delay: defaultDelay}}
 	flags := flag.NewFlagSet("cars", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&cfg.addr, "addr", cfg.addr, "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
+	flags.StringVar(&cfg.data, "data", cfg.data, "keep the catalogue in this `file`; \"\" keeps it in memory")
+	flags.Func("max-cars", fmt.Sprintf("refuse to keep more than `n` cars (default %d)", cfg.maxCars), func(s string) (err error) {
+		if cfg.maxCars, err = strconv.Atoi(s); err != nil || cfg.maxCars < 0 {
+			err = errors.New("must be a whole number from 0 on")
+		}
+		return err
+	})
 	durationFlag(flags, &cfg.simulation.delay, "delay", "processing `time` of every request, as a real database would cost;\n0 turns all simulation off")
 	durationFlag(flags, &cfg.simulation.jitter, "jitter", "up to this much more processing `time`, at random")
 	flags.Func("log-level", "least important `level` to log: debug, info, warn or error (default info)", func(s string) error {
@@ -164,13 +177,18 @@ const (
 // serve listens, and answers until the process is told to stop by SIGINT or
 // SIGTERM. Nil means that it stopped as asked.
 func serve(cfg config) error {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-
 	listener, err := net.Listen("tcp", cfg.addr)
 	if err != nil {
 		return listenError(cfg.addr, err)
 	}
+	opened, closeStore, err := openStore(cfg.data, cfg.maxCars)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	signals := make(chan os.Signal, 2) // before this, a signal ends the process without further ado
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	storeChan <- opened
 	simulationChan <- cfg.simulation // returns when the processor has it, so the next line is true
 	slog.Info("Car detail processor started and waiting for requests...")
 	if cfg.simulation.delay == 0 && cfg.simulation.jitter > 0 {
@@ -199,6 +217,136 @@ func serve(cfg config) error {
 		return nil
 	case <-signals:
 		return errors.New("stopped at once by a second signal")
+	}
+}
+
+// openStore opens the catalogue's file, or makes one with the built-in cars. Without
+// a path the store is in memory. When the store is closed, what has been
+// acknowledged is in the file, and nothing more goes there.
+func openStore(path string, maxCars int) (s store, closeStore func(), err error) {
+	s = builtIn()
+	s.maxCars = maxCars
+	if path == "" {
+		return s, func() {}, nil
+	}
+	if collectSeldom() {
+		// Nearly all that loading makes stays, so looking for garbage is in vain.
+		defer debug.SetGCPercent(debug.SetGCPercent(800))
+	}
+	l := newLoader(path)
+	j, err := journal.Open(path, linesOf(s.catalogue), parseChange, l.apply)
+	if err != nil {
+		return s, nil, err
+	}
+	s.catalogue = l.catalogue()
+	slog.Info(fmt.Sprintf("The catalogue in %s has %d cars", path, s.catalogue.cars.Len()))
+	go debug.FreeOSMemory() // what loading needed beside the catalogue
+	compactIfWorthwhile(j, s.catalogue)
+	commits, committed := make(chan commit, 1), make(chan error, 1)
+	s.commits, s.committed = commits, committed
+	go keep(j, commits, committed)
+	return s, func() {
+		if err := j.Close(); err != nil {
+			slog.Warn(err.Error())
+		}
+	}, nil
+}
+
+// A loader makes a catalogue of the changes in a file.
+type loader struct {
+	path   string
+	pages  map[int]*page // cars by ID, which are dense as a rule
+	ids    catalogue     // keeps the next ID
+	lines  int
+	report *time.Ticker // says when to log how far it is
+}
+
+func newLoader(path string) *loader {
+	return &loader{path: path, pages: make(map[int]*page), report: time.NewTicker(time.Second)}
+}
+
+// A page has the cars of a range of IDs: ID i is in page i/len, at i%len.
+type page [16]*record
+
+// at returns where the car with an ID belongs.
+func (l *loader) at(id int) **record {
+	p := l.pages[id/len(page{})]
+	if p == nil {
+		p = new(page)
+		l.pages[id/len(page{})] = p
+	}
+	return &p[id%len(page{})]
+}
+
+func (l *loader) apply(c change) {
+	for _, rec := range c.put {
+		*l.at(rec.car.ID) = rec
+		l.ids.use(rec.car.ID)
+	}
+	for _, id := range c.delete {
+		*l.at(id) = nil
+		l.ids.use(id)
+	}
+	if l.lines++; l.lines%1024 == 0 { // looking at a clock takes longer than all this
+		select {
+		case <-l.report.C:
+			slog.Info(fmt.Sprintf("Loading %s: %d lines so far", l.path, l.lines))
+		default:
+		}
+	}
+}
+
+func (l *loader) catalogue() *catalogue {
+	var records []*record
+	for _, i := range slices.Sorted(maps.Keys(l.pages)) {
+		for _, rec := range l.pages[i] {
+			if rec != nil {
+				records = append(records, rec)
+			}
+		}
+	}
+	c := newCatalogue(records)
+	return c.withNextID(max(c.nextID, l.ids.nextID))
+}
+
+// linesOf returns the lines of a file that makes nothing but this catalogue: one for
+// each car, so that people can find them, and one for the last ID that was given if
+// that car is no more.
+func linesOf(c *catalogue) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, block := range c.cars.Blocks() {
+			for i := range block {
+				if !yield(change{put: block[i : i+1]}.encode()) {
+					return
+				}
+			}
+		}
+		last := c.nextID - 1
+		if _, found := c.cars.Get(last); !found && last > 0 {
+			yield(change{delete: []int{last}}.encode())
+		}
+	}
+}
+
+// keep makes commits durable, one after the other, for the life of the process. It
+// is where the processor's waiting for the disk is done.
+func keep(j *journal.Journal, commits <-chan commit, committed chan<- error) {
+	for c := range commits {
+		err := j.Append(c.change().encode())
+		committed <- err
+		if err == nil {
+			compactIfWorthwhile(j, c.after)
+		}
+	}
+}
+
+// compactIfWorthwhile compacts a file that is long, and more than twice as long as
+// it needs to be to hold the catalogue c.
+func compactIfWorthwhile(j *journal.Journal, c *catalogue) {
+	const long = 1 << 20
+	const perCar = int64(len(`{"put":[],"crc":"9ae0daaf"}`))
+	if size := j.Size(); size > long && size > 2*(c.size+perCar*int64(c.cars.Len())) {
+		j.Compact(linesOf(c))
 	}
 }
 
@@ -243,13 +391,18 @@ func (l logLines) Write(line []byte) (int, error) {
 // when the heap has doubled; ours is so small that under 10,000 requests a second
 // this would be twice a second, and delay the slowest answers by some 5 ms.
 // Ballast makes the heap count as larger. It takes no memory itself, since
-// nobody touches it, but lets up to as much garbage gather. Whoever sets GOGC or
-// GOMEMLIMIT has decided otherwise.
+// nobody touches it, but lets up to as much garbage gather.
 func newBallast() []byte {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+	if !collectSeldom() {
 		return nil
 	}
 	return make([]byte, 64<<20)
+}
+
+// collectSeldom reports whether garbage may be left to gather as we see fit. Whoever
+// sets GOGC or GOMEMLIMIT has decided otherwise.
+func collectSeldom() bool {
+	return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == ""
 }
 
 // newServer returns the server with its limits. No client can hold a

@@ -24,6 +24,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"runtime"
@@ -38,6 +39,8 @@ import (
 
 	"cars/internal/fields"
 	"cars/internal/header"
+	"cars/internal/ijson"
+	"cars/internal/journal"
 	"cars/internal/query"
 )
 
@@ -408,6 +411,19 @@ func TestAskEndsWithItsContext(t *testing.T) {
 		}
 		checkElapsed(t, start, 30*time.Millisecond)
 	})
+	synctest.Test(t, func(t *testing.T) {
+		d := startLoopOnDisk(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(30*time.Millisecond, cancel)
+		_, err := ask(ctx, d.requests, rename(1, "A"))
+		if !errors.Is(err, errOutcomeUnknown) {
+			t.Errorf("while a write is being committed: got %v, want %v", err, errOutcomeUnknown)
+		}
+		rec := httptest.NewRecorder()
+		if fail(rec, err); rec.Code != 503 || rec.Header().Get("Retry-After") != "" {
+			t.Errorf("got %d and Retry-After %q; who tries again could do it twice", rec.Code, rec.Header().Get("Retry-After"))
+		}
+	})
 }
 
 func TestNobodyWaitsOnceTheSimulationIsOff(t *testing.T) {
@@ -437,7 +453,7 @@ func TestAbandonedRequestsDoNotPileUp(t *testing.T) {
 				p.accept(CarRequest{ID: 1, Delay: milliseconds(60_000), Done: gone})
 			}
 		}
-		if got := len(p.waiting); got > minSweep {
+		if got := p.waiting.Len(); got > minSweep {
 			t.Errorf("%d requests wait, want at most %d", got, minSweep)
 		}
 		time.Sleep(59 * time.Second)
@@ -593,6 +609,41 @@ func TestWhatChangesNothingIsNotCommitted(t *testing.T) {
 	})
 }
 
+func TestFullCatalogue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := loop{make(chan CarRequest), make(chan simulation)}
+		p := newProcessor(l.requests, l.simulations, t.Context().Done())
+		p.maxCars = len(cars) + 1
+		go p.run()
+		l.simulations <- simulation{}
+		create := CarRequest{Op: createCar, Write: &write{car: Car{Name: "A"}}}
+		replace := func(n int) CarRequest {
+			return CarRequest{Op: replaceCars, Write: &write{catalogue: newCatalogue(newRecords(generateCars(n)))}}
+		}
+		for i, step := range []struct {
+			req  CarRequest
+			want error
+		}{
+			{create, nil}, {create, errFull}, {rename(1, "B"), nil}, {replace(len(cars) + 2), errFull},
+			{CarRequest{ID: 1, Op: deleteCar, Write: &write{}}, nil}, {create, nil}, {create, errFull},
+			{replace(len(cars) + 1), nil}, {create, errFull}, {replace(0), nil}, {create, nil},
+		} {
+			if resp := <-l.send(step.req); resp.Error != step.want {
+				t.Errorf("step %d: got %v, want %v", i, resp.Error, step.want)
+			}
+		}
+		// A file may have more cars than are allowed now; they can be changed, and
+		// become fewer.
+		l = loop{make(chan CarRequest), make(chan simulation)}
+		p = newProcessor(l.requests, l.simulations, t.Context().Done())
+		p.maxCars = 1
+		go p.run()
+		l.simulations <- simulation{}
+		checkResponse(t, <-l.send(rename(1, "B")), "B", "")
+		checkResponse(t, <-l.send(CarRequest{ID: 1, Op: deleteCar, Write: &write{}}), "B", "")
+	})
+}
+
 func TestCallerOfAWriteGoesAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startLoopOnDisk(t)
@@ -659,6 +710,7 @@ func TestAbandonedWritesDoNotPileUp(t *testing.T) {
 func TestCatalogueAgreesWithTheObvious(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	c, want, nextID := newCatalogue(nil), map[int]Car{}, 1
+	file := newLoader("file")
 	for step := range 20_000 {
 		id := 1 + random.IntN(60)
 		car := randomCars(random, 1)[0]
@@ -716,20 +768,300 @@ func TestCatalogueAgreesWithTheObvious(t *testing.T) {
 		if c.hash != before.hash || c.nextID != before.nextID {
 			t.Fatalf("step %d, %v %d: the old catalogue was changed", step, req.Op, id)
 		}
+		if resp.Error == nil {
+			line := commit{c, after, []int{resp.Car.ID}}.change().encode()
+			read, err := parseChange(line, true)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			file.apply(read)
+		}
 		c = after
 		if c.nextID != nextID || c.cars.Len() != len(want) {
 			t.Fatalf("step %d, %v %d: got next ID %d and %d cars, want %d and %d", step, req.Op, id, c.nextID, c.cars.Len(), nextID, len(want))
 		}
 	}
+	checkSame(t, file.catalogue(), c)
 	records := slices.Concat(c.cars.Blocks()...)
-	if fresh := newCatalogue(records); fresh.hash != c.hash {
-		t.Error("the hash is not that of the cars")
+	if fresh := newCatalogue(records); fresh.hash != c.hash || fresh.size != c.size {
+		t.Error("hash or size is not that of the cars")
 	}
 	for i, id := range slices.Sorted(maps.Keys(want)) {
 		if records[i].car != want[id] {
 			t.Errorf("got %+v, want %+v", records[i].car, want[id])
 		}
 	}
+}
+
+// --- the file ---------------------------------------------------------------
+
+// checkSame wants two catalogues to be the same, bytes, entity tags and next ID
+// included.
+func checkSame(t *testing.T, got, want *catalogue) {
+	t.Helper()
+	if got.nextID != want.nextID || got.hash != want.hash || got.size != want.size || got.etag("") != want.etag("") {
+		t.Errorf("got next ID %d, hash %x and size %d, want %d, %x and %d", got.nextID, got.hash, got.size, want.nextID, want.hash, want.size)
+	}
+	gotRecords, wantRecords := slices.Concat(got.cars.Blocks()...), slices.Concat(want.cars.Blocks()...)
+	if len(gotRecords) != len(wantRecords) {
+		t.Fatalf("got %d cars, want %d", len(gotRecords), len(wantRecords))
+	}
+	for i, got := range gotRecords {
+		if want := wantRecords[i]; !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	}
+}
+
+// openTest opens the catalogue's file at path, and starts a loop on it.
+func openTest(t *testing.T, path string) (l loop, s store, closeStore func()) {
+	t.Helper()
+	s, closeStore, err := openStore(path, defaultMaxCars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l = loop{make(chan CarRequest), make(chan simulation)}
+	p := newProcessor(l.requests, l.simulations, t.Context().Done())
+	p.store = s
+	go p.run()
+	l.simulations <- simulation{}
+	return l, s, closeStore
+}
+
+func TestReplayedStateEqualsTheStateBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cars.jsonl")
+	if _, _, err := openStore(filepath.Dir(path), defaultMaxCars); err == nil {
+		t.Error("opened a folder")
+	}
+	l, s, closeStore := openTest(t, path)
+	checkSame(t, s.catalogue, newCatalogue(newRecords(cars)))
+	do := func(op operation, id int, w write) CarResponse {
+		resp := <-l.send(CarRequest{ID: id, Op: op, Write: &w})
+		if resp.Error != nil {
+			t.Fatal(resp.Error)
+		}
+		return resp
+	}
+	reopen := func() {
+		t.Helper()
+		before := (<-l.send(CarRequest{Op: listCars})).catalogue
+		closeStore()
+		if resp := <-l.send(CarRequest{Op: createCar, Write: &write{}}); !errors.Is(resp.Error, errNotCommitted) {
+			t.Errorf("written to a file that is closed: %+v", resp)
+		}
+		l, s, closeStore = openTest(t, path)
+		checkSame(t, s.catalogue, before)
+	}
+	odd := Car{Name: "<\u2028> & \"\\😀é\ufffd", Manufacturer: "B", Category: strings.Repeat("é", 50)}
+	do(createCar, 0, write{car: odd})
+	reopen()
+	do(deleteCar, 33, write{})
+	reopen()
+	if resp := do(createCar, 0, write{car: odd}); resp.Car.ID != 34 {
+		t.Errorf("got the ID %d of a deleted car", resp.Car.ID)
+	}
+	odd.ID = maxID
+	do(createCar, 0, write{car: odd})
+	do(patchCar, 1, write{patch: map[string]any{"details": map[string]any{"engine": "\u2029"}}})
+	reopen()
+	do(deleteCar, 34, write{})
+	do(replaceCars, 0, write{catalogue: newCatalogue(newRecords(generateCars(3000)))})
+	reopen()
+	do(replaceCars, 0, write{catalogue: newCatalogue(nil)})
+	do(createCar, 0, write{car: odd})
+	reopen()
+	do(deleteCar, maxID, write{})
+	reopen()
+	if resp := do(createCar, 0, write{car: Car{Name: "A", Manufacturer: "B"}}); resp.Car.ID != 3001 {
+		t.Errorf("got ID %d, want 3001", resp.Car.ID)
+	}
+	closeStore()
+}
+
+// TestIDsOfABatchAreNotGivenAgain has a car that lived for no longer than a batch,
+// deleted by itself or with all others.
+func TestIDsOfABatchAreNotGivenAgain(t *testing.T) {
+	before := newCatalogue(newRecords(cars))
+	for _, end := range []CarRequest{
+		{ID: 33, Op: deleteCar, Write: &write{}},
+		{Op: replaceCars, Write: &write{catalogue: newCatalogue(nil)}},
+	} {
+		b := &batch{after: before}
+		for _, req := range []CarRequest{{Op: createCar, Write: &write{}}, end} {
+			b.add(turn{CarRequest: req}, defaultMaxCars)
+		}
+		l := newLoader("file")
+		for line := range linesOf(before) {
+			c, _ := parseChange(line, true)
+			l.apply(c)
+		}
+		c, err := parseChange(commit{before, b.after, b.ids}.change().encode(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.apply(c)
+		checkSame(t, l.catalogue(), b.after)
+		if b.after.nextID != 34 {
+			t.Errorf("got next ID %d, want 34", b.after.nextID)
+		}
+	}
+}
+
+// TestLinesMakeTheCatalogue is about what a compaction writes.
+func TestLinesMakeTheCatalogue(t *testing.T) {
+	for _, c := range []*catalogue{
+		newCatalogue(nil),
+		newCatalogue(nil).withNextID(8),
+		newCatalogue(newRecords(generateCars(2000))),
+		newCatalogue(newRecords(cars)).withNextID(counted),
+		newCatalogue(newRecords([]Car{{ID: 7, Name: "\u2028", Manufacturer: "B"}, {ID: counted, Name: "C"}})),
+	} {
+		l := newLoader("file")
+		for line := range linesOf(c) {
+			read, err := parseChange(line, true)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			l.apply(read)
+		}
+		checkSame(t, l.catalogue(), c)
+	}
+}
+
+func TestHandWrittenLines(t *testing.T) {
+	const audi = `{"id":1,"name":"Audi A4","manufacturer":"Audi","category":"Sedan","year":2024,"price":42000,"imageUrl":"/images/sedan.svg","details":{"engine":"2.0L Inline-4","horsepower":201,"transmission":"7-speed Automatic","drivetrain":"All-Wheel Drive"}}`
+	spaced := strings.NewReplacer(",", ", ", ":", ": ", "{", "{ ").Replace(audi)
+	for _, test := range []struct{ line, want string }{
+		{`{"put":[` + audi + `]}`, "puts [1], deletes []"},
+		{`{"put":[` + audi + `],"delete":[7]}`, "puts [1], deletes [7]"},
+		{`{"delete":[9007199254740991,1]}`, "puts [], deletes [9007199254740991 1]"},
+		{` { "put" : [ ` + spaced + ` ] , "delete" : [ 7 , 8 ] } `, "puts [1], deletes [7 8]"},
+		{`{"delete":[7],"put":[` + audi + `]}`, "puts [1], deletes [7]"},
+		{`{"put":[{"id":5,"name":"A","manufacturer":"B"},{"manufacturer":"B","name":" C ","id":4,"details":{"horsepower":1e2}}]}`, "puts [5 4], deletes []"},
+		{`{}`, "puts [], deletes []"},
+		{`{"put":[],"delete":[]}`, "puts [], deletes []"},
+		{`{"put":[` + strings.Replace(audi, "2024", "1850", 1) + `]}`, "put: [0].year must be 0 or between 1886 and"},
+		{`{"put":[` + audi + `,` + audi + `]}`, "put: [1].id is also that of [0]"},
+		{`{"put":[` + strings.Replace(audi, `"id":1,`, "", 1) + `]}`, "put: [0].id is required"},
+		{`{"put":[` + strings.Replace(audi, `"id":1,`, `"id":0,`, 1) + `]}`, "put: [0].id must be at least 1"},
+		{`{"put":[` + strings.Replace(audi, `"id":1,`, `"id":9007199254740992,`, 1) + `]}`, "put: [0].id must be at most"},
+		{`{"put":[` + strings.Replace(audi, `"year"`, `"Year"`, 1) + `]}`, "put: [0].Year is not a known field; did you mean year?"},
+		{`{"put":[` + strings.Replace(audi, `"name":"Audi A4"`, `"name":"\ud800"`, 1) + `]}`, "it has half of a surrogate pair at offset 24"},
+		{`{"put":[` + strings.Replace(audi, `"name":`, `"name":"x","name":`, 1) + `]}`, `put: The key "name" occurs twice`},
+		{`{"put":[` + strings.Replace(audi, "Audi A4", "\xff", 1) + `]}`, "it is not valid UTF-8"},
+		{`{"put":[7]}`, "put: [0] must be an object"},
+		{`{"put":{}}`, "put: it must be a JSON array"},
+		{`{"put":null}`, "put: it must be a JSON array"},
+		{`{"delete":[0]}`, "delete: there must be nothing but IDs"},
+		{`{"delete":[1.5]}`, "delete: there must be nothing but IDs"},
+		{`{"delete":["1"]}`, "delete: there must be nothing but IDs"},
+		{`{"delete":7}`, "delete: it must be a JSON array"},
+		{`{"delete":[1],"delete":[2]}`, `The key "delete" occurs twice`},
+		{`{"set":[]}`, `"set" is not a known key`},
+		{`{"crc":"00000000","delete":[1]}`, `"crc" is not a known key: a line has put, delete and, unless a person wrote it, crc at its end`},
+		{`[]`, "it must be a JSON object"},
+		{`null`, "it must be a JSON object"},
+		{`7`, "it must be a JSON object"},
+	} {
+		c, err := parseChange([]byte(test.line), false)
+		var ids []int
+		for _, rec := range c.put {
+			ids = append(ids, rec.car.ID)
+			if want := newRecord(rec.car); !reflect.DeepEqual(rec, want) {
+				t.Errorf("%s: got %+v, want %+v", test.line, rec, want)
+			}
+		}
+		got := fmt.Sprintf("puts %v, deletes %v", ids, c.delete)
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, test.want) {
+			t.Errorf("%s: got %s, want %s", test.line, got, test.want)
+		}
+	}
+	// What is checked was valid when it was written, though no more today.
+	old := `{"put":[` + strings.Replace(audi, "2024", "2999", 1) + `]}`
+	if c, err := parseChange([]byte(old), true); err != nil || c.put[0].car.Year != 2999 {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if _, err := parseChange([]byte(old), false); err == nil {
+		t.Error("a car of 2999 was accepted from a person")
+	}
+}
+
+// TestCompactionOfTheCatalogue writes until the file has been compacted, by a
+// process that goes on, and by one that starts.
+func TestCompactionOfTheCatalogue(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cars.jsonl")
+	l, _, closeStore := openTest(t, path)
+	size := func() int64 {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	batches := 0
+	for largest := int64(0); size() >= largest; batches++ {
+		largest = size()
+		for _, answer := range []chan CarResponse{l.send(rename(1, strings.Repeat("a", 20_000))), l.send(rename(2, strings.Repeat("b", 20_000)))} {
+			if resp := <-answer; resp.Error != nil {
+				t.Fatal(resp.Error)
+			}
+		}
+	}
+	if batches < 20 || batches > 100 {
+		t.Errorf("compacted after %d batches, want it beyond 1 MiB", batches)
+	}
+	before := (<-l.send(CarRequest{Op: listCars})).catalogue
+	closeStore()
+	_, s, closeStore := openTest(t, path)
+	checkSame(t, s.catalogue, before)
+	closeStore()
+
+	line := newRecord(Car{ID: 1, Name: "A", Manufacturer: "B"}).json
+	line = fmt.Appendf(nil, "{\"put\":[%s]}\n", bytes.TrimSpace(line))
+	if err := os.WriteFile(path, bytes.Repeat(line, 20_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	logged := captureLog(t)
+	_, s, closeStore = openTest(t, path)
+	for size() > 1000 {
+		runtime.Gosched()
+	}
+	closeStore()
+	if s.catalogue.cars.Len() != 1 || !strings.Contains(logged.String(), "Compacted "+path) {
+		t.Errorf("got %d cars and log %q", s.catalogue.cars.Len(), logged)
+	}
+}
+
+// FuzzLine reads lines as a person could have written them: what is accepted is
+// written and read again unchanged, and the fast reader says nothing that the other
+// does not say.
+func FuzzLine(f *testing.F) {
+	f.Add(change{put: newRecords(cars[:2]), delete: []int{7, 8}}.encode())
+	f.Add(change{put: newRecords([]Car{{ID: 1, Name: "<\u2028\"\\", Manufacturer: "é"}})}.encode())
+	f.Add([]byte(`{"put":[{"id":5,"name":"A","manufacturer":"B"}],"delete":[1]}`))
+	f.Add([]byte(` { "delete" : [ 7 , 8 ] } `))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		fast, ok := scanChange(slices.Clone(line), false)
+		slow, err := readChange(line)
+		if ok && (err != nil || len(fast.put) != len(slow.put) || !slices.Equal(fast.delete, slow.delete)) {
+			t.Fatalf("%s: read as %+v, and as %+v, %v", line, fast, slow, err)
+		}
+		for i := range fast.put {
+			if ok && !reflect.DeepEqual(fast.put[i], slow.put[i]) {
+				t.Fatalf("%s: read as %+v, and as %+v", line, fast.put[i], slow.put[i])
+			}
+		}
+		if err != nil || len(slow.put)+len(slow.delete) == 0 {
+			return
+		}
+		again, err := parseChange(slow.encode(), true)
+		if err != nil || !slices.EqualFunc(again.put, slow.put, func(a, b *record) bool { return reflect.DeepEqual(a, b) }) || !slices.Equal(again.delete, slow.delete) {
+			t.Fatalf("%s: read as %+v, and written and read again as %+v, %v", line, slow, again, err)
+		}
+	})
 }
 
 // --- HTTP, from outside -----------------------------------------------------
@@ -1962,6 +2294,7 @@ func TestFields(t *testing.T) {
 		{"details.horsepower", `1.5`, isWhole},
 		{"details.horsepower", `"201"`, isNumber},
 		{"Name", `"x"`, "is not a known field; did you mean name?"},
+		{"Details", `{}`, "is not a known field; did you mean details?"},
 		{"imageURL", `"x"`, "is not a known field; did you mean imageUrl?"},
 		{"horsepower", `1`, "is not a known field; did you mean details.horsepower?"},
 		{"details.Engine", `"x"`, "is not a known field; did you mean details.engine?"},
@@ -2089,24 +2422,17 @@ func TestRefusedBodies(t *testing.T) {
 	}
 }
 
-func TestLastID(t *testing.T) {
+// TestLargeIDsLeaveRoomForOthers: who takes the largest ID does not take from the
+// server those that it could give.
+func TestLargeIDsLeaveRoomForOthers(t *testing.T) {
 	c := newCatalogue(newRecords(cars))
-	last := Car{ID: maxID, Name: "A", Manufacturer: "B"}
-	c, resp := c.write(CarRequest{Op: createCar, Write: &write{car: last}})
-	if resp.Error != nil {
-		t.Fatal(resp.Error)
+	for _, id := range []int{counted, maxID} {
+		c, _ = c.write(CarRequest{Op: createCar, Write: &write{car: Car{ID: id, Name: "A", Manufacturer: "B"}}})
 	}
-	for _, req := range []CarRequest{
-		{Op: createCar, Write: &write{car: Car{Name: "A", Manufacturer: "B"}}},
-		{Op: reserveIDs, Write: &write{count: 1}},
-	} {
-		if after, resp := c.write(req); resp.Error != errNoIDLeft || after != c {
-			t.Errorf("%v: got %v, want %v", req.Op, resp.Error, errNoIDLeft)
-		}
+	c, resp := c.write(CarRequest{Op: createCar, Write: &write{car: Car{Name: "A", Manufacturer: "B"}}})
+	if resp.Car == nil || resp.Car.ID != len(cars)+1 || c.cars.Len() != len(cars)+3 {
+		t.Errorf("got %+v and %d cars, want ID %d", resp, c.cars.Len(), len(cars)+1)
 	}
-	rec := httptest.NewRecorder()
-	fail(rec, errNoIDLeft)
-	checkError(t, rec, 507)
 }
 
 func TestFailedCommitIsAnswered(t *testing.T) {
@@ -2119,6 +2445,14 @@ func TestFailedCommitIsAnswered(t *testing.T) {
 	}
 	if !strings.Contains(logged.String(), "disk on fire") {
 		t.Errorf("the cause is not logged: %q", logged)
+	}
+	for _, err := range []error{errFull, fmt.Errorf("%w: %w", errNotCommitted, fmt.Errorf("journal: /tmp/secret: %w", journal.ErrFull))} {
+		rec := httptest.NewRecorder()
+		fail(rec, err)
+		checkAnswer(t, rec)
+		if rec.Code != 507 || strings.Contains(rec.Body.String(), "secret") {
+			t.Errorf("%v: got %d %s, want 507", err, rec.Code, rec.Body)
+		}
 	}
 }
 
@@ -2427,7 +2761,7 @@ func askOverHTTP(t *testing.T, req CarRequest) CarResponse {
 	}
 	encoded, header := "", []string(nil)
 	if body != nil {
-		b, _ := encodeJSON(body)
+		b, _ := ijson.Encode(body)
 		encoded = string(b)
 	}
 	if condition != "" {
@@ -2701,6 +3035,77 @@ func BenchmarkCatalogue(b *testing.B) {
 		b.Run(name+"/sort-page", list("_sort=-id&_page=1&_limit=25"))
 		b.Run(name+"/like-page", list("name_like=sport&_page=1&_limit=25"))
 		b.Run(name+"/q-page", list("q=touring&_page=1&_limit=25"))
+	}
+}
+
+// BenchmarkStart opens files of as many cars as their names say.
+func BenchmarkStart(b *testing.B) {
+	for _, size := range []int{24, 100_000, 1_000_000} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			path := filepath.Join(b.TempDir(), "cars.jsonl")
+			j, err := journal.Open(path, linesOf(newCatalogue(newRecords(generateCars(size)))), parseChange, func(change) {})
+			if err != nil {
+				b.Fatal(err)
+			}
+			j.Close()
+			for b.Loop() {
+				s, closeStore, err := openStore(path, defaultMaxCars)
+				if err != nil || s.catalogue.cars.Len() != size {
+					b.Fatal(err)
+				}
+				closeStore()
+			}
+		})
+	}
+}
+
+// BenchmarkDurableWrites has one client and 64 that create cars, and for comparison
+// one that writes as many bytes to a file and syncs it each time.
+func BenchmarkDurableWrites(b *testing.B) {
+	create := CarRequest{Op: createCar, Write: &write{car: generateCars(1)[0]}}
+	create.Write.car.ID = 0
+	b.Run("write-and-sync", func(b *testing.B) {
+		f, err := os.Create(filepath.Join(b.TempDir(), "file"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		line := change{put: []*record{newRecord(create.Write.car)}}.encode()
+		for b.Loop() {
+			f.Write(line)
+			if err := f.Sync(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for _, clients := range []int{1, 64} {
+		b.Run(fmt.Sprintf("%d-clients", clients), func(b *testing.B) {
+			s, closeStore, err := openStore(filepath.Join(b.TempDir(), "cars.jsonl"), math.MaxInt)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer closeStore()
+			requests, simulations, stop := make(chan CarRequest), make(chan simulation), make(chan struct{})
+			defer close(stop)
+			p := newProcessor(requests, simulations, stop)
+			p.store = s
+			go p.run()
+			simulations <- simulation{}
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var group sync.WaitGroup
+			b.ResetTimer()
+			for range clients {
+				group.Go(func() {
+					for left.Add(-1) >= 0 {
+						if resp, err := ask(context.Background(), requests, create); err != nil || resp.Error != nil {
+							b.Error(err, resp.Error)
+						}
+					}
+				})
+			}
+			group.Wait()
+		})
 	}
 }
 

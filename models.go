@@ -4,20 +4,23 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unique"
 
 	"cars/internal/fields"
 	"cars/internal/header"
+	"cars/internal/ijson"
 	"cars/internal/query"
 )
 
@@ -124,7 +127,7 @@ type CarResponse struct {
 var (
 	errCarNotFound  = errors.New("car not found")
 	errIDTaken      = errors.New("car ID is taken")
-	errNoIDLeft     = errors.New("no car ID is left")
+	errFull         = errors.New("catalogue is full")
 	errPrecondition = errors.New("precondition failed")
 	errNotCommitted = errors.New("change could not be committed")
 )
@@ -143,16 +146,22 @@ type record struct {
 // so cars share those texts: it saves memory, and lists that look for one find
 // it in the processor's cache.
 func newRecord(car Car) *record {
-	for _, text := range []*string{&car.Manufacturer, &car.Category, &car.ImageURL, &car.Details.Engine, &car.Details.Transmission, &car.Details.Drivetrain} {
-		*text = unique.Make(*text).Value()
-	}
-	body, err := encodeJSON(car)
+	body, err := ijson.Encode(car)
 	if err != nil {
 		panic(err) // strings and integers can always be encoded
 	}
+	return encodedRecord(car, body)
+}
+
+// encodedRecord is newRecord for who has the encoding.
+func encodedRecord(car Car, body []byte) *record {
+	for _, text := range []*string{&car.Manufacturer, &car.Category, &car.ImageURL, &car.Details.Engine, &car.Details.Transmission, &car.Details.Drivetrain} {
+		*text = unique.Make(*text).Value()
+	}
 	sum := sha256.Sum256(body)
-	hash := binary.BigEndian.Uint64(sum[:])
-	rec := &record{car: car, json: body, hash: hash, etag: fmt.Sprintf(`"%016x"`, hash)}
+	hash := sum[:8]
+	etag := append(hex.AppendEncode(append(make([]byte, 0, 18), '"'), hash), '"')
+	rec := &record{car: car, json: body, hash: binary.BigEndian.Uint64(hash), etag: string(etag)}
 	rec.search = listSchema.SearchText(rec)
 	return rec
 }
@@ -164,18 +173,6 @@ func newRecords(list []Car) []*record {
 		records[i] = newRecord(car)
 	}
 	return records
-}
-
-// encodeJSON encodes v on one line with a newline at its end. It leaves <, >
-// and & as they are: our answers are never read as HTML.
-func encodeJSON(v any) ([]byte, error) {
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		return nil, err
-	}
-	return body.Bytes(), nil
 }
 
 // parseCar makes a car of an object that was read from JSON. Fields that are
@@ -271,6 +268,9 @@ func checkYear(year int) (problem string) {
 // checkImageURL allows what a page may put into an img element without a second
 // thought: no javascript: or data:, and no path that browsers take for a host.
 func checkImageURL(text string) (problem string) {
+	if text[0] == '/' && !strings.HasPrefix(text, "//") && !strings.ContainsAny(text, `%\`) {
+		return "" // as nearly all, and without a closer look
+	}
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || strings.Contains(text, `\`):
@@ -280,6 +280,157 @@ func checkImageURL(text string) (problem string) {
 		return ""
 	}
 	return "must be empty, a path that begins with /, or an http or https URL"
+}
+
+// A change is what one line of the catalogue's file says: cars that are put in, in
+// the place of those with the same IDs if there are any, and then IDs of which
+// there is to be no car.
+type change struct {
+	put    []*record
+	delete []int
+}
+
+// encode returns the line, as the journal wants it.
+func (c change) encode() []byte {
+	line := []byte("{")
+	if len(c.put) > 0 {
+		line = append(line, `"put":[`...)
+		for i, rec := range c.put {
+			if i > 0 {
+				line = append(line, ',')
+			}
+			line = append(line, rec.json[:len(rec.json)-len("\n")]...)
+		}
+		line = append(line, ']')
+	}
+	if len(c.delete) > 0 {
+		if len(c.put) > 0 {
+			line = append(line, ',')
+		}
+		line = append(line, `"delete":[`...)
+		for i, id := range c.delete {
+			if i > 0 {
+				line = append(line, ',')
+			}
+			line = strconv.AppendInt(line, int64(id), 10)
+		}
+		line = append(line, ']')
+	}
+	return append(line, '}')
+}
+
+// parseChange is the reverse of encode. What was not checked, because a person wrote
+// it, must have all that a car of a request must have, and an ID.
+func parseChange(line []byte, checked bool) (change, error) {
+	if c, ok := scanChange(line, checked); ok {
+		return c, nil
+	}
+	c, err := readChange(line)
+	if err != nil {
+		err = errors.New(strings.Replace(err.Error(), "The body", "it", 1))
+	}
+	return c, err
+}
+
+// scanChange reads a line that has the form that encode gives it and nothing wrong
+// with it, as nearly all have. Of others it says that they are not ok.
+func scanChange(line []byte, checked bool) (c change, ok bool) {
+	in := ijson.NewScanner(line)
+	in.Expect("{")
+	if in.Try(`"put"`) {
+		in.Expect(":[")
+		for last, more := 0, true; more; more = in.Try(",") {
+			var car Car
+			body, dense := in.Raw(func() { car = scanCar(in) })
+			scanned := car
+			if in.Failed() || car.ID <= last || car.ID > maxID || !checked && !carFields.Check(&car) {
+				return c, false
+			}
+			last = car.ID
+			if dense && car == scanned {
+				c.put = append(c.put, encodedRecord(car, slices.Concat(body, []byte{'\n'})))
+			} else {
+				c.put = append(c.put, newRecord(car))
+			}
+		}
+		in.Expect("]")
+		if in.Try("}") {
+			return c, in.AtEnd()
+		}
+		in.Expect(",")
+	}
+	in.Expect(`"delete":[`)
+	for more := true; more; more = in.Try(",") {
+		id := in.Int()
+		if in.Failed() || id < 1 || id > maxID {
+			return c, false
+		}
+		c.delete = append(c.delete, id)
+	}
+	in.Expect("]}")
+	return c, in.AtEnd()
+}
+
+// scanCar reads a car as it is encoded.
+func scanCar(in *ijson.Scanner) (car Car) {
+	number := func(before string) int {
+		in.Expect(before)
+		return in.Int()
+	}
+	text := func(before string) string {
+		in.Expect(before)
+		return in.Text()
+	}
+	car.ID = number(`{"id":`)
+	car.Name = text(`,"name":`)
+	car.Manufacturer = text(`,"manufacturer":`)
+	car.Category = text(`,"category":`)
+	car.Year = number(`,"year":`)
+	car.Price = number(`,"price":`)
+	car.ImageURL = text(`,"imageUrl":`)
+	car.Details.Engine = text(`,"details":{"engine":`)
+	car.Details.Horsepower = number(`,"horsepower":`)
+	car.Details.Transmission = text(`,"transmission":`)
+	car.Details.Drivetrain = text(`,"drivetrain":`)
+	in.Expect("}}")
+	return car
+}
+
+// readChange reads a line in whatever form a person gave it.
+func readChange(line []byte) (c change, err error) {
+	members, err := ijson.Members(line)
+	if err != nil {
+		return c, err
+	}
+	for name, array := range members {
+		switch name {
+		case "put":
+			list, err := parseCars(ijson.Array(array))
+			if err != nil {
+				return c, fmt.Errorf("put: %w", err)
+			}
+			for i, car := range list {
+				if car.ID == 0 {
+					return c, fmt.Errorf("put: [%d].id is required", i)
+				}
+			}
+			c.put = newRecords(list)
+		case "delete":
+			for id, err := range ijson.Array(array) {
+				if err != nil {
+					return c, fmt.Errorf("delete: %w", err)
+				}
+				n, ok := id.(float64)
+				if !ok || n != math.Trunc(n) || n < 1 || n > maxID {
+					return c, errors.New("delete: there must be nothing but IDs")
+				}
+				c.delete = append(c.delete, int(n))
+			}
+		default:
+			return c, fmt.Errorf("%q is not a known key: a line has put, delete and, unless a person wrote it, crc at its end", name)
+		}
+	}
+	return c, nil
 }
 
 // listSchema is what may be asked of a list of cars: every field by its path in

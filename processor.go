@@ -4,13 +4,13 @@
 package main
 
 import (
-	"container/heap"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"time"
 
+	"cars/internal/due"
 	"cars/internal/fields"
 	"cars/internal/sorted"
 )
@@ -25,14 +25,44 @@ var carRequestChan = make(chan CarRequest)
 // The processor receives; nobody closes it.
 var simulationChan = make(chan simulation)
 
+// storeChan brings the processor what it keeps, once, before the server listens.
+// Until then it keeps the built-in catalogue in memory, as in tests. Main sends,
+// the processor receives; nobody closes it.
+var storeChan = make(chan store)
+
 func init() {
 	go carDetailProcessor()
 }
 
 // carDetailProcessor owns the catalogue for the life of the process.
 func carDetailProcessor() {
-	newProcessor(carRequestChan, simulationChan, nil).run()
+	p := newProcessor(carRequestChan, simulationChan, nil)
+	p.stores = storeChan
+	p.run()
 }
+
+// A store is where the processor's catalogue comes from, and where changes go to
+// become durable.
+type store struct {
+	catalogue *catalogue
+	maxCars   int // as many as there may be
+
+	// Who makes changes durable receives from commits, and sends the outcome of
+	// each to committed. The processor has one commit under way at a time, so if
+	// commits has room for one it never waits there. With commits nil, changes live
+	// in memory only.
+	commits   chan<- commit
+	committed <-chan error
+}
+
+// builtIn is the store of the cars that are built in, in memory.
+func builtIn() store {
+	return store{catalogue: newCatalogue(newRecords(cars)), maxCars: defaultMaxCars}
+}
+
+// defaultMaxCars bounds the memory that clients can make the server use: a million
+// cars take less than 1 GiB.
+const defaultMaxCars = 1_000_000
 
 // A simulation makes the server as slow as the real one it stands in for.
 // With delay 0 it is off: no request waits, whatever jitter or the request's
@@ -66,22 +96,16 @@ func (s simulation) processingTime(req CarRequest) time.Duration {
 type processor struct {
 	requests    <-chan CarRequest
 	simulations <-chan simulation
+	stores      <-chan store    // nil if the store stays as it is
 	stop        <-chan struct{} // closed to end the loop; nil in the server, whose loop never ends
 
-	// Whoever makes changes durable receives from commits and sends to committed.
-	// The processor has one commit under way at a time, so if commits has room
-	// for one it never waits there. With commits nil, changes live in memory only.
-	commits   chan<- commit
-	committed <-chan error
-
-	catalogue  *catalogue // as it is committed
-	turns      []turn     // writes whose turn has come, but that have not been judged
-	batch      *batch     // the writes that are being committed; nil if there are none
+	store             // its catalogue is as it is committed
+	turns      []turn // writes whose turn has come, but that have not been judged
+	batch      *batch // the writes that are being committed; nil if there are none
 	simulation simulation
-	waiting    queue       // requests whose processing time is not over
-	timer      *time.Timer // fires when the first of waiting is due; stopped while there is none
-	arrivals   int         // requests ever put into waiting
-	sweepAt    int         // length of waiting and turns at which to look for abandoned requests
+	waiting    due.Queue[*turn] // requests whose processing time is not over
+	timer      *time.Timer      // fires when the first of waiting is due; stopped while there is none
+	sweepAt    int              // length of waiting and turns at which to look for abandoned requests
 }
 
 func newProcessor(requests <-chan CarRequest, simulations <-chan simulation, stop <-chan struct{}) *processor {
@@ -89,7 +113,7 @@ func newProcessor(requests <-chan CarRequest, simulations <-chan simulation, sto
 		requests:    requests,
 		simulations: simulations,
 		stop:        stop,
-		catalogue:   newCatalogue(newRecords(cars)),
+		store:       builtIn(),
 		simulation:  simulation{delay: defaultDelay},
 		timer:       time.NewTimer(0),
 		sweepAt:     minSweep,
@@ -111,6 +135,7 @@ func (p *processor) run() {
 			p.finish(err)
 		case s := <-p.simulations:
 			p.simulate(s)
+		case p.store = <-p.stores:
 		case <-p.stop:
 			return
 		}
@@ -121,7 +146,7 @@ func (p *processor) run() {
 // accept takes a request from the channel: it is processed at once if it has
 // no processing time, and otherwise put in its place among those that wait.
 func (p *processor) accept(req CarRequest) {
-	if len(p.waiting)+len(p.turns) >= p.sweepAt {
+	if p.waiting.Len()+len(p.turns) >= p.sweepAt {
 		p.sweep()
 	}
 	t := turn{req, time.Now()}
@@ -130,26 +155,23 @@ func (p *processor) accept(req CarRequest) {
 		p.process(t)
 		return
 	}
-	entry := &waitingRequest{turn: t, due: t.received.Add(wait), arrival: p.arrivals}
-	p.arrivals++
-	heap.Push(&p.waiting, entry)
-	if p.waiting[0] == entry {
+	due := t.received.Add(wait)
+	if p.waiting.Len() == 0 || due.Before(p.waiting.Next()) {
 		p.timer.Reset(wait)
 	}
+	p.waiting.Push(&t, due)
 }
 
 // processDue processes every waiting request whose time has come, however
 // many there are, and sets the timer for the next.
 func (p *processor) processDue() {
 	now := time.Now()
-	for len(p.waiting) > 0 {
-		first := p.waiting[0]
-		if first.due.After(now) {
-			p.timer.Reset(first.due.Sub(now))
+	for p.waiting.Len() > 0 {
+		if next := p.waiting.Next(); next.After(now) {
+			p.timer.Reset(next.Sub(now))
 			return
 		}
-		heap.Pop(&p.waiting)
-		p.process(first.turn)
+		p.process(*p.waiting.Pop())
 	}
 }
 
@@ -161,8 +183,8 @@ func (p *processor) simulate(s simulation) {
 	if s.delay > 0 {
 		return
 	}
-	for len(p.waiting) > 0 {
-		p.process(heap.Pop(&p.waiting).(*waitingRequest).turn)
+	for p.waiting.Len() > 0 {
+		p.process(*p.waiting.Pop())
 	}
 }
 
@@ -175,10 +197,9 @@ const minSweep = 1024
 // hangs, and leave hold at most twice the memory of those that stay, and the
 // cost per request is constant.
 func (p *processor) sweep() {
-	p.waiting = slices.DeleteFunc(p.waiting, func(w *waitingRequest) bool { return w.abandoned() })
-	heap.Init(&p.waiting)
+	p.waiting.DeleteFunc(func(t *turn) bool { return t.abandoned() })
 	p.turns = slices.DeleteFunc(p.turns, func(t turn) bool { return t.abandoned() })
-	p.sweepAt = max(minSweep, 2*(len(p.waiting)+len(p.turns)))
+	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.turns)))
 }
 
 // process answers t from the catalogue if it only reads, and else puts it with
@@ -205,7 +226,7 @@ func (p *processor) judge() {
 	b := &batch{after: p.catalogue}
 	for _, t := range p.turns {
 		if !t.abandoned() {
-			b.add(t)
+			b.add(t, p.maxCars)
 		}
 	}
 	clear(p.turns)
@@ -215,7 +236,7 @@ func (p *processor) judge() {
 		p.finish(nil)
 		return
 	}
-	p.commits <- commit{p.catalogue, b.after}
+	p.commits <- commit{p.catalogue, b.after, b.ids}
 }
 
 // finish makes the batch visible and answers its writes. If the commit failed,
@@ -261,56 +282,65 @@ type turn struct {
 	received time.Time
 }
 
-// A waitingRequest is a request whose processing time is running.
-type waitingRequest struct {
-	turn
-	due     time.Time
-	arrival int // breaks ties: of two that are due together, the first to come goes first
-}
-
-// A queue is a heap (see container/heap) of waiting requests, the first to be
-// due on top.
-type queue []*waitingRequest
-
-func (q queue) Len() int      { return len(q) }
-func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *queue) Push(x any)   { *q = append(*q, x.(*waitingRequest)) }
-
-func (q queue) Less(i, j int) bool {
-	if q[i].due.Equal(q[j].due) {
-		return q[i].arrival < q[j].arrival
-	}
-	return q[i].due.Before(q[j].due)
-}
-
-func (q *queue) Pop() any {
-	last := len(*q) - 1
-	w := (*q)[last]
-	(*q)[last] = nil // or the slice would keep it alive
-	*q = (*q)[:last]
-	return w
-}
-
 // A batch is writes that are committed together, or not at all.
 type batch struct {
 	turns     []turn
 	responses []CarResponse // one for each of turns, if the commit succeeds
 	after     *catalogue    // what they make of the catalogue
-	changes   bool          // whether that differs in anything that must last
+	ids       []int         // of the cars that may differ in it; changesAll stands for all
+	changes   bool          // whether it differs in anything that must last
 }
 
-// add judges one more write by what those before it leave.
-func (b *batch) add(t turn) {
+const changesAll = 0
+
+// add judges one more write by what those before it leave. Writes that make more
+// cars than there may be are refused.
+func (b *batch) add(t turn, maxCars int) {
 	after, resp := b.after.write(t.CarRequest)
+	if after.cars.Len() > max(maxCars, b.after.cars.Len()) {
+		after, resp = b.after, CarResponse{Error: errFull}
+	}
 	b.turns = append(b.turns, t)
 	b.responses = append(b.responses, resp)
-	b.changes = b.changes || resp.Error == nil && t.Op != reserveIDs
 	b.after = after
+	if resp.Error == nil && t.Op != reserveIDs {
+		b.changes = true
+		if resp.Car != nil {
+			b.ids = append(b.ids, resp.Car.ID)
+		} else {
+			b.ids = append(b.ids, changesAll)
+		}
+	}
 }
 
 // A commit is a step from one catalogue to the next that has to be made durable.
 type commit struct {
 	before, after *catalogue
+	ids           []int // as in a batch
+}
+
+// change returns what to write down. An ID that was in use for no longer than the
+// batch is among those to delete, so that it is not given again after a restart.
+func (c commit) change() (ch change) {
+	ids := slices.Clone(c.ids)
+	if slices.Contains(ids, changesAll) {
+		for _, catalogue := range []*catalogue{c.before, c.after} {
+			for _, block := range catalogue.cars.Blocks() {
+				for _, rec := range block {
+					ids = append(ids, rec.car.ID)
+				}
+			}
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if rec, found := c.after.cars.Get(id); found {
+			ch.put = append(ch.put, rec)
+		} else if id != changesAll {
+			ch.delete = append(ch.delete, id)
+		}
+	}
+	return ch
 }
 
 // A catalogue is all cars at one instant. Whoever holds one may read it for as
@@ -318,8 +348,13 @@ type commit struct {
 type catalogue struct {
 	cars   sorted.List[*record] // by ID
 	hash   uint64               // sum of the cars' hashes
-	nextID int                  // the lowest ID that is above all that ever were in use
+	size   int64                // of the cars' JSON, in bytes
+	nextID int                  // the lowest ID that is above all counted ones that ever were in use
 }
+
+// counted are the IDs that raise the next ID. Clients may choose larger ones, up to
+// maxID, without taking from others the IDs that the server could give them.
+const counted = 1 << 52
 
 // newCatalogue returns a catalogue of cars that are by ascending ID.
 func newCatalogue(records []*record) *catalogue {
@@ -329,9 +364,17 @@ func newCatalogue(records []*record) *catalogue {
 	}
 	for _, rec := range records {
 		c.hash += rec.hash
-		c.nextID = rec.car.ID + 1
+		c.size += int64(len(rec.json))
+		c.use(rec.car.ID)
 	}
 	return c
+}
+
+// use sees to it that an ID is not given to another car.
+func (c *catalogue) use(id int) {
+	if id < counted {
+		c.nextID = max(c.nextID, id+1)
+	}
 }
 
 // put returns a catalogue with a car in it, in the place of one with the same ID
@@ -339,10 +382,12 @@ func newCatalogue(records []*record) *catalogue {
 func (c catalogue) put(rec *record) *catalogue {
 	if old, found := c.cars.Get(rec.car.ID); found {
 		c.hash -= old.hash
+		c.size -= int64(len(old.json))
 	}
 	c.cars = c.cars.Put(rec)
 	c.hash += rec.hash
-	c.nextID = max(c.nextID, rec.car.ID+1)
+	c.size += int64(len(rec.json))
+	c.use(rec.car.ID)
 	return &c
 }
 
@@ -350,6 +395,7 @@ func (c catalogue) put(rec *record) *catalogue {
 func (c catalogue) without(rec *record) *catalogue {
 	c.cars = c.cars.Delete(rec.car.ID)
 	c.hash -= rec.hash
+	c.size -= int64(len(rec.json))
 	return &c
 }
 
@@ -401,9 +447,6 @@ func (c *catalogue) create(car Car) (*catalogue, CarResponse) {
 	if car.ID == 0 {
 		car.ID = c.nextID
 	}
-	if car.ID > maxID {
-		return c, CarResponse{Error: errNoIDLeft}
-	}
 	if _, taken := c.cars.Get(car.ID); taken {
 		return c, CarResponse{Error: errIDTaken}
 	}
@@ -445,8 +488,5 @@ func (c *catalogue) replaceAll(w *write) (*catalogue, CarResponse) {
 // given to others.
 func (c *catalogue) reserve(least, count int) (*catalogue, CarResponse) {
 	first := max(c.nextID, least)
-	if count > maxID-first+1 {
-		return c, CarResponse{Error: errNoIDLeft}
-	}
 	return c.withNextID(first + count), CarResponse{firstID: first}
 }

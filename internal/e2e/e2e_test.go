@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -52,12 +53,16 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// command is the server's command line, not yet started.
+// command is the server's command line, not yet started. Without -data in args
+// it keeps its cars in memory, or the tests would meet in one file.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !slices.Contains(args, "-data") {
+		args = append([]string{"-data", ""}, args...)
 	}
 	return exec.Command(path, args...)
 }
@@ -66,16 +71,23 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 type server struct {
 	url, addr string
 	cmd       *exec.Cmd
-	lines     chan string // its standard error, line by line; closed at its end
+	before    string      // what it logged before it listened
+	lines     chan string // the rest of its standard error, line by line; closed at its end
 }
 
 // start runs the binary on a free port and returns when it listens.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
 	s := launch(t, "", append([]string{"-addr", "localhost:0"}, args...)...)
-	_, s.url, _ = strings.Cut(s.waitForLine(t, "Listening on "), "Listening on ")
-	s.addr = strings.TrimPrefix(s.url, "http://")
-	return s
+	for line := range s.lines {
+		if _, url, listens := strings.Cut(line, "Listening on "); listens {
+			s.url, s.addr = url, strings.TrimPrefix(url, "http://")
+			return s
+		}
+		s.before += line + "\n"
+	}
+	t.Fatalf("cars %q ended before it listened:\n%s", args, s.before)
+	return nil
 }
 
 // launch runs the binary with one more line of environment. What is left of it
@@ -99,6 +111,7 @@ func launch(t *testing.T, env string, args ...string) *server {
 	s := &server{cmd: cmd, lines: make(chan string, 10_000)}
 	go func() {
 		defer close(s.lines)
+		defer late.Stop()
 		for scanner := bufio.NewScanner(stderr); scanner.Scan(); {
 			s.lines <- scanner.Text()
 		}

@@ -47,7 +47,7 @@ func (e Errors) Error() string {
 
 // A Schema is the fields that an object may have, by their paths: "year" is a
 // member of the object itself, "details.engine" one of the object that is its
-// member "details".
+// member "details". There is no object in that.
 type Schema[T any] map[string]Field[T]
 
 // A Field is one place in a T.
@@ -100,12 +100,15 @@ func (s Schema[T]) merge(to *T, prefix string, patch map[string]any, wrong Error
 	}
 }
 
-// Check notes what would be wrong if the values in v had come in an object, and
-// stores them as if they had.
-func (s Schema[T]) Check(v *T, wrong Errors) {
-	for path, field := range s {
-		field.note(v, field.get(v), path, wrong)
+// Check reports whether the values in v could have come in an object, and stores
+// them as if they had.
+func (s Schema[T]) Check(v *T) bool {
+	for _, field := range s {
+		if field.set(v, field.get(v)) != "" {
+			return false
+		}
 	}
+	return true
 }
 
 // note sets the field, or notes what is wrong with value.
@@ -125,10 +128,14 @@ func (s Schema[T]) hasObject(path string) bool {
 	return false
 }
 
-// hint names the field that was perhaps meant by one that does not exist.
+// hint names the field or object that was perhaps meant by what does not exist.
 func (s Schema[T]) hint(name string) string {
 	for path := range s {
-		if last := path[strings.LastIndexByte(path, '.')+1:]; strings.EqualFold(last, name) {
+		object, member, nested := strings.Cut(path, ".")
+		switch {
+		case strings.EqualFold(object, name):
+			return "; did you mean " + object + "?"
+		case nested && strings.EqualFold(member, name):
 			return "; did you mean " + path + "?"
 		}
 	}
@@ -153,7 +160,7 @@ func Text[T any](place func(*T) *string, least, most int, check func(string) (pr
 			return "is required"
 		case length > most:
 			return fmt.Sprintf("must be at most %d characters", most)
-		case strings.ContainsFunc(s, unicode.IsControl):
+		case hasControl(s):
 			return "must not contain control characters"
 		case check != nil && s != "":
 			return check(s)
@@ -161,6 +168,15 @@ func Text[T any](place func(*T) *string, least, most int, check func(string) (pr
 		return ""
 	}
 	return Field[T]{set, func(from *T) any { return *place(from) }, least > 0}
+}
+
+func hasControl(s string) bool {
+	for _, r := range s {
+		if r < ' ' || r > '~' && unicode.IsControl(r) {
+			return true
+		}
+	}
+	return false
 }
 
 // Number is a field that is a whole number. Null makes it zero; what else is

@@ -2,7 +2,8 @@
 // strictly as I-JSON (RFC 7493) defines it: one document with nothing behind
 // it, in UTF-8 without a byte order mark, in which no key occurs twice in an
 // object, no surrogate stands alone and no number is beyond a double. Readers
-// who accept less each guess differently what was meant.
+// who accept more each guess differently what was meant. (Of what RFC 7493 rules
+// out, only noncharacters such as U+FFFE are let through: they have one meaning.)
 package ijson
 
 import (
@@ -18,6 +19,18 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 )
+
+// Encode encodes v on one line with a newline at its end. It leaves <, > and & as
+// they are, for what is never read as HTML.
+func Encode(v any) ([]byte, error) {
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, err
+	}
+	return line.Bytes(), nil
+}
 
 // An Error is why a body was refused, in a sentence for who sent it.
 type Error struct {
@@ -42,6 +55,28 @@ func Object(data []byte) (map[string]any, error) {
 		return nil, err
 	}
 	return value.(map[string]any), nil
+}
+
+// Members reads a document that is an object, and returns its members as they
+// stand there. The only errors are of type [*Error].
+func Members(data []byte) (map[string]json.RawMessage, error) {
+	if err := check(data, '{', "a JSON object"); err != nil {
+		return nil, err
+	}
+	object := json.NewDecoder(bytes.NewReader(data))
+	object.Token() // the brace
+	members := make(map[string]json.RawMessage)
+	for object.More() {
+		token, _ := object.Token()
+		key := token.(string)
+		if _, twice := members[key]; twice {
+			return nil, malformed("The key %s occurs twice in one object; the second ends at offset %d", shorten(key), object.InputOffset())
+		}
+		var value json.RawMessage
+		object.Decode(&value) // which check has read before
+		members[key] = value
+	}
+	return members, nil
 }
 
 // maxElement bounds the elements of an Array, in bytes: as a value, one may take

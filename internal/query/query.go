@@ -86,7 +86,15 @@ func (s *Schema[T]) SearchText(item T) string {
 		}
 		b = append(b, '\n')
 	}
-	return string(bytes.ToLower(b))
+	for i, c := range b {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			b[i] += 'a' - 'A'
+		case c >= utf8.RuneSelf:
+			return string(bytes.ToLower(b))
+		}
+	}
+	return string(b)
 }
 
 // A Query says which items a list contains, in which order, and which slice of
