@@ -1,0 +1,135 @@
+// Package watch sees every request and its answer from outside: it counts, measures
+// and logs them.
+package watch
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"cars/internal/metrics"
+)
+
+// Requests are what is known of all requests so far.
+type Requests struct {
+	counts    *metrics.Counters[key]
+	durations *metrics.Histogram
+}
+
+// A key is what requests are counted by. Clients can choose neither as they like, or
+// they could fill the memory with counters.
+type key struct {
+	method, route string
+	status        int
+}
+
+// NewRequests adds the metrics of requests.
+func NewRequests(r *metrics.Registry) *Requests {
+	return &Requests{
+		counts: metrics.NewCounters(r, "http_requests_total", "Requests that were answered.",
+			[]string{"method", "route", "code"},
+			func(k key) []string { return []string{k.method, k.route, strconv.Itoa(k.status)} }),
+		durations: metrics.NewHistogram(r, "http_request_duration_seconds", "Time from a request's header to the end of its answer.",
+			0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.125, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+	}
+}
+
+// Wrap watches what next does. It logs refused and failed requests, with the answer,
+// and others at level debug.
+func (q *Requests) Wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		a := &answer{ResponseWriter: w}
+		next.ServeHTTP(a, r)
+		duration := time.Since(start)
+		if a.status == 0 {
+			a.status = http.StatusOK // net/http says so for who says nothing
+		}
+		q.counts.Add(key{methodOf(r), routeOf(r), a.status})
+		q.durations.Observe(duration.Seconds())
+		a.log(r, duration)
+	})
+}
+
+// routeOf is the path of the ServeMux pattern that r has matched.
+func routeOf(r *http.Request) string {
+	if _, path, found := strings.Cut(r.Pattern, " "); found {
+		return path
+	}
+	if r.Pattern == "" || r.Pattern == "/" {
+		return "other"
+	}
+	return r.Pattern
+}
+
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+func methodOf(r *http.Request) string {
+	if slices.Contains(methods, r.Method) {
+		return r.Method
+	}
+	return "other"
+}
+
+// An answer is a ResponseWriter that remembers what it has written.
+type answer struct {
+	http.ResponseWriter
+	status  int
+	bytes   int64
+	failure []byte // the beginning of a body with an error
+}
+
+// Unwrap lets an http.ResponseController through.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	const enough = 1000
+	if a.status >= 400 && len(a.failure) < enough {
+		a.failure = append(a.failure, b[:min(len(b), enough-len(a.failure))]...)
+	}
+	n, err := a.ResponseWriter.Write(b)
+	a.bytes += int64(n)
+	return n, err
+}
+
+// log writes the line of a request, if there is to be one: at level warn for what was
+// refused or could not be done, at info for other mistakes of clients.
+func (a *answer) log(r *http.Request, duration time.Duration) {
+	level := slog.LevelDebug
+	switch {
+	case a.status >= 500, a.status == 401, a.status == 403, a.status == 429:
+		level = slog.LevelWarn
+	case a.status >= 400:
+		level = slog.LevelInfo
+	}
+	logger := slog.Default()
+	if !logger.Enabled(context.Background(), level) {
+		return
+	}
+	line := fmt.Sprintf("%s %s - %d, %d bytes, %v", r.Method, shorten(r.URL.EscapedPath()), a.status, a.bytes, duration.Round(time.Microsecond))
+	if a.status >= 400 {
+		line += fmt.Sprintf(", to %s for host %q: %s", r.RemoteAddr, shorten(r.Host), strings.TrimSpace(string(a.failure)))
+	}
+	logger.Log(context.Background(), level, line)
+}
+
+// shorten keeps a line from being as long as clients like.
+func shorten(s string) string {
+	const most = 200
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
