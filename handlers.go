@@ -27,12 +27,14 @@ import (
 	"cars/internal/header"
 	"cars/internal/ijson"
 	"cars/internal/journal"
+	"cars/internal/metrics"
 	"cars/internal/query"
 )
 
-// newHandler returns the whole server: every path it knows, and a JSON answer
-// for every path it does not.
-func newHandler() http.Handler {
+// newHandler returns the handler of every path that the server knows, and with a
+// JSON answer for every path that it does not. ready returns why the server is not
+// of use, in a sentence for everybody, or nothing.
+func newHandler(registry *metrics.Registry, ready func() (reason string)) http.Handler {
 	mux := http.NewServeMux()
 	handle(mux, "/api/cars", methods{
 		"GET":  handleGetCars,
@@ -45,6 +47,22 @@ func newHandler() http.Handler {
 		"PATCH":  handleWriteCar(patchCar),
 		"DELETE": handleWriteCar(deleteCar),
 	})
+	handle(mux, "/healthz", methods{"GET": func(w http.ResponseWriter, r *http.Request) {
+		sendJSON(w, map[string]string{"status": "alive"}, http.StatusOK)
+	}})
+	handle(mux, "/readyz", methods{"GET": func(w http.ResponseWriter, r *http.Request) {
+		if reason := ready(); reason != "" {
+			w.Header().Set("Retry-After", "1")
+			sendError(w, reason, http.StatusServiceUnavailable)
+			return
+		}
+		sendJSON(w, map[string]string{"status": "ready"}, http.StatusOK)
+	}})
+	handle(mux, "/metrics", methods{"GET": func(w http.ResponseWriter, r *http.Request) {
+		setCommonHeaders(w.Header())
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		registry.Write(w)
+	}})
 	mux.HandleFunc("/", handleUnknownPath)
 	return recoverPanics(refuseOddPaths(mux))
 }
@@ -240,13 +258,8 @@ func readRecords(w http.ResponseWriter, r *http.Request) ([]*record, error) {
 	return newRecords(list), nil
 }
 
-// handleUnknownPath answers every path that has no handler. It lets preflights
-// pass, or a page would see a failure of CORS and never the 404.
+// handleUnknownPath answers every path that has no handler.
 func handleUnknownPath(w http.ResponseWriter, r *http.Request) {
-	if r.Method == "OPTIONS" && r.Header.Get("Access-Control-Request-Method") != "" {
-		sendPreflight(w)
-		return
-	}
 	sendError(w, "No such path; the cars are at /api/cars", http.StatusNotFound)
 }
 
@@ -266,6 +279,11 @@ func process(w http.ResponseWriter, r *http.Request, req CarRequest) (CarRespons
 		delay := time.Duration(ms) * time.Millisecond
 		req.Delay = &delay
 	}
+	failure, err := query.Int(values, "_fail", 400, 599, 0)
+	if err != nil {
+		return CarResponse{}, err
+	}
+	req.Fail = failure > 0
 	if req.Write == nil { // or the body has been read
 		if err := ijson.Discard(w, r, maxCarBody); err != nil {
 			return CarResponse{}, err
@@ -288,8 +306,16 @@ func process(w http.ResponseWriter, r *http.Request, req CarRequest) (CarRespons
 	default:
 		logf("Processing completed for %v: snapshot of %d cars", req.Op, resp.catalogue.cars.Len())
 	}
+	if resp.Error == errSimulated && failure > 0 {
+		return resp, simulatedFailure(failure)
+	}
 	return resp, resp.Error
 }
+
+// A simulatedFailure is the status that a request has asked for.
+type simulatedFailure int
+
+func (f simulatedFailure) Error() string { return errSimulated.Error() }
 
 // ask sends req to a processor and waits for the answer. Either step ends when
 // ctx does. After the first, whether a write was made is unknown to the caller.
@@ -357,7 +383,7 @@ func parseID(s string) (int, error) {
 type methods map[string]http.HandlerFunc
 
 // handle registers the handlers of one path, and with them the answers that
-// follow from them: OPTIONS, CORS preflights, and 405 for every other method.
+// follow from them: OPTIONS, and 405 for every other method.
 func handle(mux *http.ServeMux, pattern string, byMethod methods) {
 	for method, handler := range byMethod {
 		mux.HandleFunc(method+" "+pattern, handler)
@@ -374,23 +400,13 @@ func handle(mux *http.ServeMux, pattern string, byMethod methods) {
 		if byMethod["PATCH"] != nil {
 			w.Header().Set("Accept-Patch", strings.Join(patchTypes, ", ")) // RFC 5789, section 3.1
 		}
-		sendPreflight(w)
+		setCommonHeaders(w.Header())
+		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", allow)
 		sendError(w, "Method not allowed; this path knows "+allow, http.StatusMethodNotAllowed)
 	})
-}
-
-// sendPreflight tells a browser what pages of other origins may send (Fetch
-// standard, CORS protocol): they may read.
-func sendPreflight(w http.ResponseWriter) {
-	h := w.Header()
-	setCommonHeaders(h)
-	h.Set("Access-Control-Allow-Methods", "GET, HEAD")
-	h.Set("Access-Control-Allow-Headers", "*, Authorization") // * does not cover Authorization
-	h.Set("Access-Control-Max-Age", "600")
-	w.WriteHeader(http.StatusNoContent)
 }
 
 // refuseOddPaths keeps paths such as //api/cars and /api/../x from ServeMux,
@@ -444,6 +460,7 @@ func fail(w http.ResponseWriter, err error) {
 	var inQuery query.Error
 	var inBody *ijson.Error
 	var inFields fields.Errors
+	var asked simulatedFailure
 	switch {
 	case errors.As(err, &inQuery):
 		sendError(w, inQuery.Error(), http.StatusBadRequest)
@@ -469,6 +486,14 @@ func fail(w http.ResponseWriter, err error) {
 		slog.Error(err.Error())
 		w.Header().Set("Retry-After", "1")
 		sendError(w, "Nothing was changed: the change could not be stored", http.StatusServiceUnavailable)
+	case errors.As(err, &asked):
+		if asked == http.StatusTooManyRequests || asked == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
+		sendError(w, "Simulated failure", int(asked))
+	case errors.Is(err, errSimulated):
+		w.Header().Set("Retry-After", "1")
+		sendError(w, "Simulated failure", http.StatusServiceUnavailable)
 	case errors.Is(err, errOutcomeUnknown): // without Retry-After: it may have happened
 		sendError(w, "The connection was closed before the answer; whether the change was made is not known", http.StatusServiceUnavailable)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -483,7 +508,8 @@ func fail(w http.ResponseWriter, err error) {
 
 // sendError answers with an error: its status, and a sentence for a person.
 func sendError(w http.ResponseWriter, message string, status int) {
-	sendJSON(w, errorAnswer{http.StatusText(status), message, status, nil}, status)
+	text := cmp.Or(http.StatusText(status), "Unassigned") // as simulated ones may be
+	sendJSON(w, errorAnswer{text, message, status, nil}, status)
 }
 
 // An errorAnswer is the body of every answer with an error.
@@ -569,17 +595,17 @@ func writeRecords(w io.Writer, size int, records []*record) {
 // Header values that many answers share. Set would make a new slice of each
 // for every answer; these are never changed.
 var (
-	contentType   = []string{"application/json"}
-	cacheControl  = []string{"no-cache"} // caches must ask again before they use it
-	nosniff       = []string{"nosniff"}  // browsers must not guess its type
-	allowOrigin   = []string{"*"}        // pages of any origin may read it (Fetch standard, CORS protocol)
-	exposeHeaders = []string{"X-Total-Count, Link, ETag, Location, Server-Timing"}
+	contentType  = []string{"application/json"}
+	cacheControl = []string{"no-cache"} // caches must ask again before they use it
+	nosniff      = []string{"nosniff"}  // browsers must not guess its type
+	anyOrigin    = []string{"*"}        // pages of any origin may read it (Fetch standard, CORS protocol)
+	exposed      = []string{"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"}
 )
 
 // setCommonHeaders sets what every answer carries, errors included.
 func setCommonHeaders(h http.Header) {
-	h["Access-Control-Allow-Origin"] = allowOrigin
-	h["Access-Control-Expose-Headers"] = exposeHeaders
+	h["Access-Control-Allow-Origin"] = anyOrigin
+	h["Access-Control-Expose-Headers"] = exposed
 	h["Cache-Control"] = cacheControl
 	h["X-Content-Type-Options"] = nosniff
 }

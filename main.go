@@ -11,8 +11,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -29,10 +29,16 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"cars/internal/flags"
+	"cars/internal/guard"
 	"cars/internal/journal"
+	"cars/internal/lines"
+	"cars/internal/metrics"
+	"cars/internal/watch"
 )
 
 func main() {
@@ -44,6 +50,7 @@ func main() {
 // the flags make no sense.
 func run(args []string, stdout, stderr io.Writer) int {
 	cfg, err := parseFlags(args, os.Getenv("PORT"))
+	cfg.guard.Token = os.Getenv("CARS_TOKEN")
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		cfg.usage(stdout)
@@ -55,7 +62,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, version())
 		return 0
 	}
-	flush := startLog(cfg.logLevel, stderr)
+	flush := startLog(cfg, stderr)
 	defer runtime.KeepAlive(newBallast())
 	err = serve(cfg)
 	flush()
@@ -72,7 +79,11 @@ type config struct {
 	data       string // path of the catalogue's file; empty for none
 	maxCars    int
 	simulation simulation
+	guard      guard.Options // but for what depends on the address
+	tlsCert    string
+	tlsKey     string
 	logLevel   slog.Level
+	logFormat  string
 	version    bool
 	usage      func(io.Writer) // explains the flags
 }
@@ -80,40 +91,59 @@ type config struct {
 // parseFlags reads the command line, and port, the value of PORT in the
 // environment. The errors it returns are sentences for the user.
 func parseFlags(args []string, port string) (config, error) {
-	cfg := config{addr: "localhost:8080", data: "cars.jsonl", maxCars: defaultMaxCars, simulation: simulation{delay: defaultDelay}}
-	flags := flag.NewFlagSet("cars", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.StringVar(&cfg.addr, "addr", cfg.addr, "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
-	flags.StringVar(&cfg.data, "data", cfg.data, "keep the catalogue in this `file`; \"\" keeps it in memory")
-	flags.Func("max-cars", fmt.Sprintf("refuse to keep more than `n` cars (default %d)", cfg.maxCars), func(s string) (err error) {
-		if cfg.maxCars, err = strconv.Atoi(s); err != nil || cfg.maxCars < 0 {
-			err = errors.New("must be a whole number from 0 on")
-		}
-		return err
-	})
-	durationFlag(flags, &cfg.simulation.delay, "delay", "processing `time` of every request, as a real database would cost;\n0 turns all simulation off")
-	durationFlag(flags, &cfg.simulation.jitter, "jitter", "up to this much more processing `time`, at random")
-	flags.Func("log-level", "least important `level` to log: debug, info, warn or error (default info)", func(s string) error {
+	cfg := config{addr: "localhost:8080", data: "cars.jsonl", maxCars: defaultMaxCars, simulation: simulation{delay: defaultDelay}, logFormat: "text"}
+	cfg.guard = guard.Options{MaxInFlight: 10_000, Secret: []string{"/metrics"}, Vital: []string{"/healthz", "/readyz"}, Refuse: sendError}
+	set := flag.NewFlagSet("cars", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.StringVar(&cfg.addr, "addr", cfg.addr, "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
+	set.StringVar(&cfg.data, "data", cfg.data, "keep the catalogue in this `file`; \"\" keeps it in memory")
+	flags.Whole(set, &cfg.maxCars, "max-cars", "refuse to keep more than `n` cars", 0)
+	flags.Duration(set, &cfg.simulation.delay, "delay", "processing `time` of every request, as a real database would cost;\n0 turns all simulation off", maxDelay)
+	flags.Duration(set, &cfg.simulation.jitter, "jitter", "up to this much more processing `time`, at random", maxDelay)
+	flags.Number(set, &cfg.simulation.fail, "fail", "answer this `fraction` of requests with 503, after their processing time and\nbefore they touch anything", 1)
+	readOnly := set.Bool("read-only", false, "refuse every write")
+	flags.List(set, &cfg.guard.Origins, "origins", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; those on this machine and the server's own may anyway")
+	flags.List(set, &cfg.guard.Hosts, "hosts", "further host `names` to answer to, comma-separated")
+	flags.Number(set, &cfg.guard.Rate, "rate", "let each client address make this `many` requests a second, in bursts of\ntwice that; 0 sets no limit", 1e6)
+	flags.Whole(set, &cfg.guard.MaxInFlight, "max-in-flight", "answer up to `n` requests at once, and one more with 503", 1)
+	set.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificates in this PEM `file`")
+	set.StringVar(&cfg.tlsKey, "tls-key", "", "the `file` of the key to -tls-cert")
+	set.Func("log-level", "least important `level` to log: debug, info, warn or error (default info)", func(s string) error {
 		if !slices.Contains([]string{"debug", "info", "warn", "error"}, s) {
 			return errors.New("must be debug, info, warn or error")
 		}
 		return cfg.logLevel.UnmarshalText([]byte(s))
 	})
-	flags.BoolVar(&cfg.version, "version", false, "print the version and exit")
+	set.Func("log-format", "`format` of the log: text or json (default text)", func(s string) error {
+		if cfg.logFormat = s; s != "text" && s != "json" {
+			return errors.New("must be text or json")
+		}
+		return nil
+	})
+	set.BoolVar(&cfg.version, "version", false, "print the version and exit")
 	cfg.usage = func(w io.Writer) {
 		fmt.Fprint(w, usage)
-		flags.SetOutput(w)
-		flags.PrintDefaults()
+		set.SetOutput(w)
+		set.PrintDefaults()
 	}
 
-	if err := flags.Parse(args); err != nil {
+	if err := set.Parse(args); err != nil {
 		return cfg, err
 	}
-	if flags.NArg() > 0 {
-		return cfg, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	if set.NArg() > 0 {
+		return cfg, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	if *readOnly {
+		cfg.guard.ReadOnly = "This server was started with -read-only"
+	}
+	if _, err := guard.New(cfg.guard); err != nil {
+		return cfg, fmt.Errorf("invalid value for flag -hosts or -origins: %w", err)
+	}
+	if (cfg.tlsCert == "") != (cfg.tlsKey == "") {
+		return cfg, errors.New("-tls-cert and -tls-key need each other")
 	}
 	addrGiven := false
-	flags.Visit(func(f *flag.Flag) { addrGiven = addrGiven || f.Name == "addr" })
+	set.Visit(func(f *flag.Flag) { addrGiven = addrGiven || f.Name == "addr" })
 	if !addrGiven && port != "" {
 		if !validPort(port) {
 			return cfg, fmt.Errorf("invalid value %q for PORT in the environment: must be 0 to 65535", port)
@@ -136,19 +166,6 @@ Start it, and from another terminal:
 Control-C stops it. Every flag can be left out:
 
 `
-
-// durationFlag defines a flag for a duration from 0 to maxDelay, whose value
-// so far is its default.
-func durationFlag(flags *flag.FlagSet, value *time.Duration, name, usage string) {
-	flags.Func(name, fmt.Sprintf("%s (default %v)", usage, *value), func(s string) error {
-		d, err := time.ParseDuration(s)
-		if err != nil || d < 0 || d > maxDelay {
-			return errors.New("must be a duration such as 100ms or 1.5s, from 0 to 1m")
-		}
-		*value = d
-		return nil
-	})
-}
 
 func validPort(port string) bool {
 	_, err := strconv.ParseUint(port, 10, 16)
@@ -177,15 +194,24 @@ const (
 // serve listens, and answers until the process is told to stop by SIGINT or
 // SIGTERM. Nil means that it stopped as asked.
 func serve(cfg config) error {
+	tlsConfig, err := loadCertificate(cfg)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", cfg.addr)
 	if err != nil {
 		return listenError(cfg.addr, err)
 	}
-	opened, closeStore, err := openStore(cfg.data, cfg.maxCars)
+	opened, file, err := openStore(cfg.data, cfg.maxCars)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
+	defer file.close()
+	var stopping atomic.Bool
+	handler, err := newHouse(cfg, listener.Addr(), file, &stopping)
+	if err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 2) // before this, a signal ends the process without further ado
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	storeChan <- opened
@@ -194,18 +220,32 @@ func serve(cfg config) error {
 	if cfg.simulation.delay == 0 && cfg.simulation.jitter > 0 {
 		slog.Warn("-jitter has no effect: -delay 0 turns all simulation off")
 	}
+	if cfg.simulation.delay == 0 && cfg.simulation.fail > 0 {
+		slog.Warn("-fail has no effect: -delay 0 turns all simulation off")
+	}
 	url := "http://" + publicAddr(cfg.addr, listener.Addr())
+	if tlsConfig != nil {
+		url = "https://" + publicAddr(cfg.addr, listener.Addr())
+	}
 	slog.Info("Listening on " + url)
 	slog.Info("Try: curl " + url + "/api/cars/1")
 
-	server := newServer(cfg)
+	server := newServer(cfg, handler)
+	server.TLSConfig = tlsConfig
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() {
+		if tlsConfig != nil {
+			served <- server.ServeTLS(listener, "", "")
+		} else {
+			served <- server.Serve(listener)
+		}
+	}()
 	select {
 	case err := <-served:
 		return err
 	case <-signals:
 	}
+	stopping.Store(true)
 	time.AfterFunc(exitTime, func() { os.Exit(1) })
 	stopped := make(chan struct{})
 	go func() {
@@ -220,36 +260,111 @@ func serve(cfg config) error {
 	}
 }
 
+// loadCertificate returns nil if the server does not serve HTTPS.
+func loadCertificate(cfg config) (*tls.Config, error) {
+	if cfg.tlsCert == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(cfg.tlsCert, cfg.tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use -tls-cert %s and -tls-key %s: %w; they must be a certificate and its key, in PEM", cfg.tlsCert, cfg.tlsKey, err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// newHouse returns the whole server's handler: who watches, who guards, and those
+// who answer.
+func newHouse(cfg config, addr net.Addr, file *catalogueFile, stopping *atomic.Bool) (http.Handler, error) {
+	tcp, _ := addr.(*net.TCPAddr)
+	cfg.guard.Loopback = tcp != nil && tcp.IP.IsLoopback()
+	switch {
+	case cfg.guard.Loopback:
+	case cfg.guard.Token == "" && cfg.guard.ReadOnly == "":
+		cfg.guard.ReadOnly = "This server can be reached from the network and has no token, so it is read-only; to allow writes, set CARS_TOKEN in its environment"
+		slog.Warn(cfg.guard.ReadOnly)
+	case cfg.guard.Token != "" && cfg.tlsCert == "":
+		slog.Warn("CARS_TOKEN travels over the network unencrypted; serve HTTPS with -tls-cert and -tls-key, or put a proxy in front")
+	}
+	g, err := guard.New(cfg.guard)
+	if err != nil {
+		return nil, err
+	}
+	registry := new(metrics.Registry)
+	requests := watch.NewRequests(registry)
+	registry.Gauge("cars_requests_in_flight", "Requests that are being answered.", func() float64 { return float64(g.InFlight()) })
+	registry.Gauge("cars_processor_waiting", "Requests in the processor's hands.", func() float64 { return float64(processorGauges.waiting.Load()) })
+	registry.Counter("cars_processor_busy_seconds_total", "Time that the processor has been doing something.", func() float64 { return time.Duration(processorGauges.busy.Load()).Seconds() })
+	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", func() float64 { return float64(processorGauges.cars.Load()) })
+	file.show(registry)
+	metrics.AddProcess(registry)
+	registry.Info("cars_build_info", "What is running.", "version", version())
+	handler := newHandler(registry, func() string {
+		switch {
+		case stopping.Load():
+			return "The server is stopping"
+		case file.failed():
+			return "Storage has failed; writes are refused until the server is started anew"
+		}
+		return ""
+	})
+	return requests.Wrap(recoverPanics(g.Wrap(handler))), nil
+}
+
+// A catalogueFile is where changes are kept. Its zero value keeps none.
+type catalogueFile struct {
+	journal *journal.Journal
+	writes  *metrics.Histogram // in a batch
+	syncs   *metrics.Histogram // in seconds
+}
+
 // openStore opens the catalogue's file, or makes one with the built-in cars. Without
-// a path the store is in memory. When the store is closed, what has been
-// acknowledged is in the file, and nothing more goes there.
-func openStore(path string, maxCars int) (s store, closeStore func(), err error) {
-	s = builtIn()
+// a path the store is in memory.
+func openStore(path string, maxCars int) (s store, file *catalogueFile, err error) {
+	s, file = builtIn(), new(catalogueFile)
 	s.maxCars = maxCars
 	if path == "" {
-		return s, func() {}, nil
+		return s, file, nil
 	}
 	if collectSeldom() {
 		// Nearly all that loading makes stays, so looking for garbage is in vain.
 		defer debug.SetGCPercent(debug.SetGCPercent(800))
 	}
 	l := newLoader(path)
-	j, err := journal.Open(path, linesOf(s.catalogue), parseChange, l.apply)
-	if err != nil {
+	if file.journal, err = journal.Open(path, linesOf(s.catalogue), parseChange, l.apply); err != nil {
 		return s, nil, err
 	}
 	s.catalogue = l.catalogue()
 	slog.Info(fmt.Sprintf("The catalogue in %s has %d cars", path, s.catalogue.cars.Len()))
 	go debug.FreeOSMemory() // what loading needed beside the catalogue
-	compactIfWorthwhile(j, s.catalogue)
+	file.compactIfWorthwhile(s.catalogue)
 	commits, committed := make(chan commit, 1), make(chan error, 1)
 	s.commits, s.committed = commits, committed
-	go keep(j, commits, committed)
-	return s, func() {
-		if err := j.Close(); err != nil {
-			slog.Warn(err.Error())
-		}
-	}, nil
+	go file.keep(commits, committed)
+	return s, file, nil
+}
+
+// close returns when what has been acknowledged is in the file, and nothing more
+// goes there.
+func (f *catalogueFile) close() {
+	if f.journal == nil {
+		return
+	}
+	if err := f.journal.Close(); err != nil {
+		slog.Warn(err.Error())
+	}
+}
+
+func (f *catalogueFile) failed() bool { return f.journal != nil && f.journal.Failed() }
+
+// show adds the file's metrics.
+func (f *catalogueFile) show(r *metrics.Registry) {
+	if f.journal == nil {
+		return
+	}
+	r.Gauge("cars_journal_bytes", "Size of the catalogue's file.", func() float64 { return float64(f.journal.Size()) })
+	f.writes = metrics.NewHistogram(r, "cars_journal_batch_writes", "Writes in a batch that was made durable.", 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+	f.syncs = metrics.NewHistogram(r, "cars_journal_sync_seconds", "Time that the disk took to make a batch durable.", 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+	f.journal.Synced = func(d time.Duration) { f.syncs.Observe(d.Seconds()) }
 }
 
 // A loader makes a catalogue of the changes in a file.
@@ -330,61 +445,41 @@ func linesOf(c *catalogue) iter.Seq[[]byte] {
 
 // keep makes commits durable, one after the other, for the life of the process. It
 // is where the processor's waiting for the disk is done.
-func keep(j *journal.Journal, commits <-chan commit, committed chan<- error) {
+func (f *catalogueFile) keep(commits <-chan commit, committed chan<- error) {
 	for c := range commits {
-		err := j.Append(c.change().encode())
+		err := f.journal.Append(c.change().encode())
 		committed <- err
-		if err == nil {
-			compactIfWorthwhile(j, c.after)
+		if err != nil {
+			continue
 		}
+		if f.writes != nil {
+			f.writes.Observe(float64(len(c.ids)))
+		}
+		f.compactIfWorthwhile(c.after)
 	}
 }
 
 // compactIfWorthwhile compacts a file that is long, and more than twice as long as
 // it needs to be to hold the catalogue c.
-func compactIfWorthwhile(j *journal.Journal, c *catalogue) {
+func (f *catalogueFile) compactIfWorthwhile(c *catalogue) {
 	const long = 1 << 20
 	const perCar = int64(len(`{"put":[],"crc":"9ae0daaf"}`))
-	if size := j.Size(); size > long && size > 2*(c.size+perCar*int64(c.cars.Len())) {
-		j.Compact(linesOf(c))
+	if size := f.journal.Size(); size > long && size > 2*(c.size+perCar*int64(c.cars.Len())) {
+		f.journal.Compact(linesOf(c))
 	}
 }
 
 // startLog sends log lines of level and above to out, until the function it
 // returns is called.
-//
-// One goroutine owns out, and lines reach it through a channel. While it writes
-// some, more gather, and go out in one write: at 10,000 requests a second, each
-// of 20,000 lines would otherwise be a write of its own, made under the log
-// package's lock. A crash may lose the lines of its last moment.
-func startLog(level slog.Level, out io.Writer) (flush func()) {
-	lines := make(logLines, 1000) // beyond what one write takes, waiting is the only way left
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for batch := range lines {
-			for len(lines) > 0 && len(batch) < 64<<10 {
-				batch = append(batch, <-lines...)
-			}
-			out.Write(batch)
-		}
-	}()
-	log.SetOutput(lines)
-	slog.SetLogLoggerLevel(level)
-	return func() {
-		log.SetOutput(out)
-		close(lines)
-		<-done
+func startLog(cfg config, out io.Writer) (flush func()) {
+	w := lines.NewWriter(out)
+	if cfg.logFormat == "json" {
+		slog.SetDefault(slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: cfg.logLevel})))
+	} else {
+		log.SetOutput(w)
+		slog.SetLogLoggerLevel(cfg.logLevel)
 	}
-}
-
-// logLines is the channel on which lines go to the owner of the log's output.
-// The log package sends, one line at a time.
-type logLines chan []byte
-
-func (l logLines) Write(line []byte) (int, error) {
-	l <- bytes.Clone(line)
-	return len(line), nil
+	return w.Close
 }
 
 // newBallast returns memory to keep and never use. A garbage collection starts
@@ -407,9 +502,9 @@ func collectSeldom() bool {
 
 // newServer returns the server with its limits. No client can hold a
 // connection for longer than these without sending or reading.
-func newServer(cfg config) *http.Server {
+func newServer(cfg config, handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           newHandler(),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second, // header and body
 		IdleTimeout:       75 * time.Second,

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"log/slog"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -136,11 +135,13 @@ GET /api/cars/1 - Requesting car details asynchronously
 Processing completed for car ID 1: Audi A4
 GET /api/cars/999 - Requesting car details asynchronously
 Processing completed for car ID 999: car not found
+GET /api/cars/999 - 404, 59 bytes
 GET /api/cars - Requesting car list asynchronously
-Processing completed for car list: snapshot of 32 cars`), "\n") {
+Processing completed for car list: snapshot of 32 cars
+GET /api/cars/999%0aforged - 400, 62 bytes`), "\n") {
 		got, err := logged.ReadString('\n')
-		if !strings.HasSuffix(got, "INFO "+line+"\n") || err != nil {
-			t.Errorf("got %q, %v, want a line that ends in %q", got, err, line)
+		if !strings.Contains(got, "INFO "+line) || err != nil {
+			t.Errorf("got %q, %v, want a line with %q", got, err, line)
 		}
 	}
 	if logged.Len() > 0 {
@@ -816,7 +817,7 @@ func checkSame(t *testing.T, got, want *catalogue) {
 // openTest opens the catalogue's file at path, and starts a loop on it.
 func openTest(t *testing.T, path string) (l loop, s store, closeStore func()) {
 	t.Helper()
-	s, closeStore, err := openStore(path, defaultMaxCars)
+	s, file, err := openStore(path, defaultMaxCars)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -825,7 +826,7 @@ func openTest(t *testing.T, path string) (l loop, s store, closeStore func()) {
 	p.store = s
 	go p.run()
 	l.simulations <- simulation{}
-	return l, s, closeStore
+	return l, s, file.close
 }
 
 func TestReplayedStateEqualsTheStateBefore(t *testing.T) {
@@ -1093,9 +1094,22 @@ func send(t testing.TB, method, target, body string, header ...string) *httptest
 		r.Header.Add(name, value)
 	}
 	rec := httptest.NewRecorder()
-	newHandler().ServeHTTP(rec, r)
+	house(t).ServeHTTP(rec, r)
 	checkAnswer(t, rec)
 	return rec
+}
+
+// house is the whole server, for tests that call it by any name.
+func house(t testing.TB) http.Handler {
+	cfg, err := parseFlags([]string{"-hosts", "example.com"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, new(catalogueFile), new(atomic.Bool))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return handler
 }
 
 func get(t testing.TB, target string, header ...string) *httptest.ResponseRecorder {
@@ -1108,12 +1122,15 @@ func checkAnswer(t testing.TB, rec *httptest.ResponseRecorder) {
 	t.Helper()
 	want := map[string]string{
 		"Access-Control-Allow-Origin":   "*",
-		"Access-Control-Expose-Headers": "X-Total-Count, Link, ETag, Location, Server-Timing",
+		"Access-Control-Expose-Headers": "X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy",
 		"Cache-Control":                 "no-cache",
 		"X-Content-Type-Options":        "nosniff",
 	}
 	if rec.Code != http.StatusCreated {
 		want["Location"] = ""
+	}
+	if rec.Header().Get("Access-Control-Max-Age") != "" { // a preflight, which is not about content
+		want = map[string]string{"Access-Control-Allow-Origin": "*", "Vary": "Origin"}
 	}
 	if rec.Code == http.StatusNoContent || rec.Code == http.StatusNotModified {
 		if rec.Body.Len() > 0 {
@@ -1353,34 +1370,232 @@ func TestConditionalRequests(t *testing.T) {
 	}
 }
 
-func TestOptionsAndPreflight(t *testing.T) {
-	for target, allow := range map[string]string{"/api/cars": "GET, HEAD, OPTIONS, POST, PUT", "/api/cars/1": "DELETE, GET, HEAD, OPTIONS, PATCH, PUT", "/nowhere": ""} {
-		rec := do(t, "OPTIONS", target, "Origin: http://localhost:5173", "Access-Control-Request-Method: GET",
-			"Access-Control-Request-Headers: if-none-match,authorization")
-		want := map[string]string{
-			"Allow":                        allow,
-			"Access-Control-Allow-Methods": "GET, HEAD",
-			"Access-Control-Allow-Headers": "*, Authorization",
-			"Access-Control-Max-Age":       "600",
-			"Accept-Patch":                 "",
+func TestOptions(t *testing.T) {
+	for target, want := range map[string]struct{ allow, patch string }{
+		"/api/cars":   {"GET, HEAD, OPTIONS, POST, PUT", ""},
+		"/api/cars/1": {"DELETE, GET, HEAD, OPTIONS, PATCH, PUT", "application/json, application/merge-patch+json"},
+		"/healthz":    {"GET, HEAD, OPTIONS", ""},
+		"/metrics":    {"GET, HEAD, OPTIONS", ""},
+	} {
+		rec := do(t, "OPTIONS", target)
+		if got := rec.Header(); rec.Code != 204 || got.Get("Allow") != want.allow || got.Get("Accept-Patch") != want.patch {
+			t.Errorf("%s: got %d %v, want %v", target, rec.Code, got, want)
 		}
-		if target == "/api/cars/1" {
-			want["Accept-Patch"] = "application/json, application/merge-patch+json"
-		}
-		if rec.Code != 204 {
-			t.Errorf("got %d, want 204", rec.Code)
-		}
-		for name, value := range want {
-			if got := rec.Header().Get(name); got != value {
-				t.Errorf("%s: got %q, want %q", name, got, value)
-			}
+	}
+	checkError(t, do(t, "OPTIONS", "/nowhere"), 404)
+	// Preflights pass also for what is not there, or a page would see a failure of
+	// CORS and never the 404.
+	for _, target := range []string{"/api/cars", "/api/cars/1", "/nowhere"} {
+		rec := do(t, "OPTIONS", target, "Origin: http://localhost:5173", "Access-Control-Request-Method: PUT")
+		if methods := rec.Header().Get("Access-Control-Allow-Methods"); rec.Code != 204 || methods != "GET, HEAD, POST, PUT, PATCH, DELETE" {
+			t.Errorf("%s: got %d and methods %q", target, rec.Code, methods)
 		}
 	}
 }
 
+// TestRefusedRequests has one request for each reason that the guard has; its own
+// tests have the rest.
+func TestRefusedRequests(t *testing.T) {
+	simulationOff(t)
+	logged := captureLog(t)
+	t.Setenv("CARS_TOKEN", "secret")
+	for _, test := range []struct {
+		flags          string
+		token          string
+		public         bool
+		method, header string
+		status         int
+		message        string
+	}{
+		{"", "", false, "GET", "Host: evil.example", 403, "-hosts evil.example"},
+		{"", "", false, "DELETE", "Origin: https://evil.example", 403, "-origins https://evil.example:443"},
+		{"", "t", false, "DELETE", "", 401, "Authorization: Bearer"},
+		{"-read-only", "", false, "DELETE", "", 403, "-read-only"},
+		{"", "", true, "DELETE", "Host: evil.example", 403, "CARS_TOKEN"},
+		{"-max-in-flight 0", "", false, "GET", "", 503, "-max-in-flight"},
+		{"-rate 0.001", "", false, "GET", "", 200, ""},
+	} {
+		cfg, err := parseFlags(strings.Fields(strings.Replace(test.flags, "-max-in-flight 0", "", 1)), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(test.flags, "-max-in-flight") {
+			cfg.guard.MaxInFlight = 0
+		}
+		cfg.guard.Token = test.token
+		addr := &net.TCPAddr{IP: net.IPv6loopback}
+		if test.public {
+			addr.IP = net.IPv4(192, 0, 2, 1)
+		}
+		handler, err := newHouse(cfg, addr, new(catalogueFile), new(atomic.Bool))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request := func() *httptest.ResponseRecorder {
+			r := httptest.NewRequest(test.method, "/api/cars/1", nil)
+			r.Host = "localhost"
+			name, value, _ := strings.Cut(test.header, ": ")
+			if name == "Host" {
+				r.Host = value
+			} else if name != "" {
+				r.Header.Set(name, value)
+			}
+			rec := httptest.NewRecorder()
+			handler.ServeHTTP(rec, r)
+			checkAnswer(t, rec)
+			return rec
+		}
+		logged.Reset()
+		rec := request()
+		if strings.HasPrefix(test.flags, "-rate") {
+			if rec.Code != 200 || rec.Header().Get("RateLimit") == "" {
+				t.Errorf("the first request within the rate: got %d %v", rec.Code, rec.Header())
+			}
+			rec = request()
+			test.status, test.message = 429, "-rate"
+		}
+		if rec.Code != test.status || !strings.Contains(rec.Body.String(), test.message) {
+			t.Errorf("%+v: got %d %s", test, rec.Code, rec.Body)
+		}
+		if line := logged.String(); !strings.Contains(line, " WARN "+test.method+" /api/cars/1 - "+strconv.Itoa(test.status)) || !strings.Contains(line, test.message) {
+			t.Errorf("%+v: logged %q", test, line)
+		}
+		if again := rec.Header().Get("Retry-After"); (again != "") != (rec.Code == 429 || rec.Code == 503) {
+			t.Errorf("%+v: got Retry-After %q", test, again)
+		}
+	}
+	if rec := get(t, "/api/cars/1"); rec.Code != 200 {
+		t.Errorf("got %d", rec.Code)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	cfg, _ := parseFlags(nil, "")
+	cfg.guard.MaxInFlight = 0 // there is room for health in a house that is full
+	path := filepath.Join(t.TempDir(), "cars.jsonl")
+	_, file, err := openStore(path, defaultMaxCars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stopping atomic.Bool
+	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, file, &stopping)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(target string, status int, want string) {
+		t.Helper()
+		r := httptest.NewRequest("GET", target, nil)
+		r.Host = "localhost"
+		rec := httptest.NewRecorder()
+		handler.ServeHTTP(rec, r)
+		checkAnswer(t, rec)
+		if rec.Code != status || !strings.Contains(rec.Body.String(), want) || (status == 503) != (rec.Header().Get("Retry-After") != "") {
+			t.Errorf("%s: got %d %s %v, want %d %s", target, rec.Code, rec.Body, rec.Header(), status, want)
+		}
+	}
+	check("/healthz", 200, `"status":"alive"`)
+	check("/readyz", 200, `"status":"ready"`)
+	file.journal.Close()
+	check("/readyz", 503, "Storage has failed")
+	stopping.Store(true)
+	check("/readyz", 503, "The server is stopping")
+	check("/healthz", 200, `"status":"alive"`)
+}
+
+func TestMetrics(t *testing.T) {
+	simulationOff(t)
+	handler := house(t)
+	for _, request := range []string{"GET /api/cars/1", "GET /api/cars/1", "GET /api/cars/999", "GET /nowhere/1", "HEAD /api/cars", "BREW /api/cars", "OPTIONS /api/cars", "GET /metrics"} {
+		method, target, _ := strings.Cut(request, " ")
+		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, target, nil))
+	}
+	rec := httptest.NewRecorder()
+	handler.ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	if got := rec.Header().Get("Content-Type"); rec.Code != 200 || got != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("got %d, %s", rec.Code, got)
+	}
+	for _, want := range []string{
+		`http_requests_total{method="GET",route="/api/cars/{id}",code="200"} 2`,
+		`http_requests_total{method="GET",route="/api/cars/{id}",code="404"} 1`,
+		`http_requests_total{method="GET",route="other",code="404"} 1`,
+		`http_requests_total{method="HEAD",route="/api/cars",code="200"} 1`,
+		`http_requests_total{method="other",route="/api/cars",code="405"} 1`,
+		`http_requests_total{method="OPTIONS",route="/api/cars",code="204"} 1`,
+		`http_requests_total{method="GET",route="/metrics",code="200"} 1`,
+		`http_request_duration_seconds_count 8`,
+		`cars_requests_in_flight 1`,
+		`cars_processor_waiting 0`,
+		fmt.Sprintf(`cars_catalogue_cars %d`, len(cars)),
+	} {
+		if !strings.Contains(rec.Body.String(), "\n"+want+"\n") {
+			t.Errorf("lacks %s: %s", want, rec.Body)
+		}
+	}
+	if !regexp.MustCompile(`\ncars_processor_busy_seconds_total [0-9.e-]*[1-9]`).MatchString(rec.Body.String()) {
+		t.Errorf("the processor has never been busy: %s", rec.Body)
+	}
+}
+
+func TestSimulatedFailures(t *testing.T) {
+	changing(t)
+	simulationChan <- simulation{delay: time.Millisecond}
+	for _, test := range []struct {
+		method, target, body string
+		status               int
+	}{
+		{"GET", "/api/cars/1?_fail=503", "", 503},
+		{"GET", "/api/cars?_fail=404", "", 404},
+		{"GET", "/api/cars/999?_fail=429", "", 429},
+		{"POST", "/api/cars?_fail=500", saab, 500},
+		{"DELETE", "/api/cars/1?_fail=599", "", 599},
+		{"PUT", "/api/cars?_fail=418", "[]", 418},
+	} {
+		rec := httptest.NewRecorder()
+		r := httptest.NewRequest(test.method, test.target, strings.NewReader(test.body))
+		r.Header.Set("Content-Type", "application/json")
+		house(t).ServeHTTP(rec, r)
+		answer := decode[errorAnswer](t, rec)
+		if rec.Code != test.status || answer.Message != "Simulated failure" || answer.Error == "" || rec.Header().Get("Server-Timing") == "" {
+			t.Errorf("%s %s: got %d %+v", test.method, test.target, rec.Code, answer)
+		}
+		if again := rec.Header().Get("Retry-After"); (again != "") != (rec.Code == 429 || rec.Code == 503) {
+			t.Errorf("%s %s: got Retry-After %q", test.method, test.target, again)
+		}
+	}
+	for _, value := range []string{"399", "600", "x"} {
+		checkError(t, get(t, "/api/cars/1?_fail="+value), 400)
+	}
+	simulationChan <- simulation{delay: time.Millisecond, fail: 1}
+	if rec := send(t, "DELETE", "/api/cars/1", ""); rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
+		t.Errorf("with -fail 1: got %d", rec.Code)
+	}
+	simulationChan <- simulation{}
+	if rec := get(t, "/api/cars/1?_fail=503"); rec.Code != 200 {
+		t.Errorf("without simulation: got %d", rec.Code)
+	}
+	if rec := get(t, "/api/cars"); len(decode[[]Car](t, rec)) != len(cars) {
+		t.Errorf("something has changed: %s", rec.Body)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := startLoop(t)
+		l.simulations <- simulation{delay: defaultDelay, fail: 0.3}
+		failed := 0
+		start := time.Now()
+		for range 1000 {
+			if resp := <-l.send(CarRequest{ID: 1}); resp.Error == errSimulated {
+				failed++
+			}
+		}
+		checkElapsed(t, start, 1000*defaultDelay)
+		if failed < 230 || failed > 370 {
+			t.Errorf("%d of 1000 failed, want about 300", failed)
+		}
+	})
+}
+
 func TestHeadIsGetWithoutTheBody(t *testing.T) {
 	simulationOff(t)
-	server := httptest.NewServer(newHandler())
+	server := httptest.NewServer(house(t))
 	defer server.Close()
 	for _, path := range []string{"/api/cars", "/api/cars/1", "/api/cars/999", "/nowhere"} {
 		var header [2]http.Header
@@ -1411,7 +1626,7 @@ func TestCancelledRequestIsNotCalledNotFound(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	rec := httptest.NewRecorder()
-	newHandler().ServeHTTP(rec, httptest.NewRequest("GET", "/api/cars/1", nil).WithContext(ctx))
+	house(t).ServeHTTP(rec, httptest.NewRequest("GET", "/api/cars/1", nil).WithContext(ctx))
 	checkAnswer(t, rec)
 	if rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
 		t.Errorf("got %d with Retry-After %q, want 503 with one", rec.Code, rec.Header().Get("Retry-After"))
@@ -1523,7 +1738,7 @@ func joinIDs(cars []Car) string {
 // that knows nothing but Link.
 func TestFollowingNextVisitsEachCarOnce(t *testing.T) {
 	simulationOff(t)
-	server := httptest.NewServer(newHandler())
+	server := httptest.NewServer(house(t))
 	defer server.Close()
 	next := regexp.MustCompile(`<([^>]*)>; rel="next"`)
 	var visited []Car
@@ -1830,7 +2045,7 @@ func FuzzListQuery(f *testing.F) {
 		"year_gte=1e5&year_ne=.5", "_start=1;_end=2", "id=1&id=2&_per_page=0", "details.horsepower_lt=0x10"} {
 		f.Add(q)
 	}
-	handler := newHandler()
+	handler := house(f)
 	f.Fuzz(func(t *testing.T, q string) {
 		r := httptest.NewRequest("GET", "/api/cars", nil)
 		r.URL.RawQuery = q
@@ -1850,7 +2065,7 @@ func FuzzTarget(f *testing.F) {
 		"/api/cars?_delay=5", "/api/cars?_delay=-1&_delay=x;", "http://localhost/api/cars/2?%"} {
 		f.Add(target)
 	}
-	handler := newHandler()
+	handler := house(f)
 	f.Fuzz(func(t *testing.T, target string) {
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + target + " HTTP/1.1\r\nHost: localhost\r\n\r\n")))
 		if err != nil {
@@ -2795,11 +3010,11 @@ func TestParseFlags(t *testing.T) {
 		{"-addr :9000", "3000", ":9000", simulation{delay: defaultDelay}, ""},
 		{"-addr [::1]:0", "", "[::1]:0", simulation{delay: defaultDelay}, ""},
 		{"-delay 0", "", "localhost:8080", simulation{}, ""},
-		{"-delay 1.5s -jitter 20ms", "", "localhost:8080", simulation{1500 * time.Millisecond, 20 * time.Millisecond}, ""},
+		{"-delay 1.5s -jitter 20ms", "", "localhost:8080", simulation{delay: 1500 * time.Millisecond, jitter: 20 * time.Millisecond}, ""},
 		{"-delay 1m", "", "localhost:8080", simulation{delay: time.Minute}, ""},
-		{"-delay 61s", "", "", simulation{}, `invalid value "61s" for flag -delay: must be a duration such as 100ms or 1.5s, from 0 to 1m`},
-		{"-delay 100", "", "", simulation{}, `invalid value "100" for flag -delay: must be a duration such as 100ms or 1.5s, from 0 to 1m`},
-		{"-jitter -1ms", "", "", simulation{}, `invalid value "-1ms" for flag -jitter: must be a duration such as 100ms or 1.5s, from 0 to 1m`},
+		{"-delay 61s", "", "", simulation{}, `invalid value "61s" for flag -delay: must be a duration such as 100ms or 1.5s, from 0 to 1m0s`},
+		{"-delay 100", "", "", simulation{}, `invalid value "100" for flag -delay: must be a duration such as 100ms or 1.5s, from 0 to 1m0s`},
+		{"-jitter -1ms", "", "", simulation{}, `invalid value "-1ms" for flag -jitter: must be a duration such as 100ms or 1.5s, from 0 to 1m0s`},
 		{"-log-level loud", "", "", simulation{}, `invalid value "loud" for flag -log-level: must be debug, info, warn or error`},
 		{"-addr localhost", "", "", simulation{}, `invalid value "localhost" for flag -addr: must be host:port, such as localhost:8080 or :8080`},
 		{"-addr localhost:", "", "", simulation{}, `invalid value "localhost:" for flag -addr: must be host:port, such as localhost:8080 or :8080`},
@@ -2825,7 +3040,7 @@ func TestParseFlags(t *testing.T) {
 
 func TestServerLimitsLeaveRoomForTheProcessingTime(t *testing.T) {
 	for _, s := range []simulation{{}, {delay: defaultDelay}, {delay: maxDelay}, {delay: maxDelay, jitter: maxDelay}} {
-		server := newServer(config{simulation: s})
+		server := newServer(config{simulation: s}, nil)
 		if longest := max(maxDelay, s.delay+s.jitter); server.WriteTimeout != longest+10*time.Second {
 			t.Errorf("%+v: the write timeout is %v, want 10s more than %v", s, server.WriteTimeout, longest)
 		}
@@ -2848,39 +3063,6 @@ func TestPublicAddr(t *testing.T) {
 		if got := publicAddr(addr, actual); got != want {
 			t.Errorf("%s: got %s, want %s", addr, got, want)
 		}
-	}
-}
-
-// A slowWriter takes one write at a time, when it is let.
-type slowWriter struct {
-	begun, proceed chan struct{}
-	written        []string
-}
-
-func (w *slowWriter) Write(b []byte) (int, error) {
-	w.begun <- struct{}{}
-	<-w.proceed
-	w.written = append(w.written, string(b))
-	return len(b), nil
-}
-
-func TestLogLinesGatherWhileOthersAreWritten(t *testing.T) {
-	t.Cleanup(func() { log.SetOutput(io.Discard) })
-	w := &slowWriter{begun: make(chan struct{}, 2), proceed: make(chan struct{})}
-	flush := startLog(slog.LevelInfo, w)
-	want := ""
-	for i := range 100 {
-		slog.Info("line", "n", i)
-		want += fmt.Sprintf("line n=%d\n", i)
-		if i == 0 {
-			<-w.begun
-		}
-	}
-	close(w.proceed)
-	flush()
-	got := regexp.MustCompile(`(?m)^\S+ \S+ INFO `).ReplaceAllString(strings.Join(w.written, ""), "")
-	if got != want || len(w.written) != 2 {
-		t.Errorf("got %d writes, want 2: %q", len(w.written), got)
 	}
 }
 
@@ -3049,11 +3231,11 @@ func BenchmarkStart(b *testing.B) {
 			}
 			j.Close()
 			for b.Loop() {
-				s, closeStore, err := openStore(path, defaultMaxCars)
+				s, file, err := openStore(path, defaultMaxCars)
 				if err != nil || s.catalogue.cars.Len() != size {
 					b.Fatal(err)
 				}
-				closeStore()
+				file.close()
 			}
 		})
 	}
@@ -3080,11 +3262,11 @@ func BenchmarkDurableWrites(b *testing.B) {
 	})
 	for _, clients := range []int{1, 64} {
 		b.Run(fmt.Sprintf("%d-clients", clients), func(b *testing.B) {
-			s, closeStore, err := openStore(filepath.Join(b.TempDir(), "cars.jsonl"), math.MaxInt)
+			s, file, err := openStore(filepath.Join(b.TempDir(), "cars.jsonl"), math.MaxInt)
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer closeStore()
+			defer file.close()
 			requests, simulations, stop := make(chan CarRequest), make(chan simulation), make(chan struct{})
 			defer close(stop)
 			p := newProcessor(requests, simulations, stop)
@@ -3120,7 +3302,7 @@ func (d discard) WriteHeader(int)             {}
 // channel and the loop included.
 func BenchmarkRequest(b *testing.B) {
 	changing(b)
-	handler := newHandler()
+	handler := house(b)
 	for _, request := range []struct{ method, target, body string }{
 		{"GET", "/api/cars/1", ""},
 		{"GET", "/api/cars", ""},

@@ -86,6 +86,10 @@ type CarRequest struct {
 	// It counts only while the server simulates (see simulation).
 	Delay *time.Duration
 
+	// Fail asks to fail when the processing time is over, without doing anything. It
+	// counts only while the server simulates.
+	Fail bool
+
 	// Done is closed when the caller no longer waits for the answer; nil means
 	// that it always waits.
 	Done <-chan struct{}
@@ -130,6 +134,7 @@ var (
 	errFull         = errors.New("catalogue is full")
 	errPrecondition = errors.New("precondition failed")
 	errNotCommitted = errors.New("change could not be committed")
+	errSimulated    = errors.New("simulated failure")
 )
 
 // A record is a car as the catalogue keeps it: encoded once, when it comes in,

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"cars/internal/due"
@@ -38,8 +39,19 @@ func init() {
 func carDetailProcessor() {
 	p := newProcessor(carRequestChan, simulationChan, nil)
 	p.stores = storeChan
+	p.gauges = &processorGauges
 	p.run()
 }
+
+// gauges are what a processor shows of itself to who watches, at any time.
+type gauges struct {
+	waiting atomic.Int64 // requests in its hands
+	cars    atomic.Int64
+	busy    atomic.Int64 // nanoseconds that it has not been waiting for whatever comes next
+}
+
+// processorGauges are those of carDetailProcessor.
+var processorGauges gauges
 
 // A store is where the processor's catalogue comes from, and where changes go to
 // become durable.
@@ -70,6 +82,7 @@ const defaultMaxCars = 1_000_000
 type simulation struct {
 	delay  time.Duration // processing time of a request that names none
 	jitter time.Duration // up to this much more, uniformly at random
+	fail   float64       // the fraction of requests that fail
 }
 
 // defaultDelay is what a query to a real database or remote API costs. maxDelay
@@ -98,6 +111,7 @@ type processor struct {
 	simulations <-chan simulation
 	stores      <-chan store    // nil if the store stays as it is
 	stop        <-chan struct{} // closed to end the loop; nil in the server, whose loop never ends
+	gauges      *gauges
 
 	store             // its catalogue is as it is committed
 	turns      []turn // writes whose turn has come, but that have not been judged
@@ -105,6 +119,7 @@ type processor struct {
 	simulation simulation
 	waiting    due.Queue[*turn] // requests whose processing time is not over
 	timer      *time.Timer      // fires when the first of waiting is due; stopped while there is none
+	woke       time.Time        // when what is being done now came
 	sweepAt    int              // length of waiting and turns at which to look for abandoned requests
 }
 
@@ -113,6 +128,7 @@ func newProcessor(requests <-chan CarRequest, simulations <-chan simulation, sto
 		requests:    requests,
 		simulations: simulations,
 		stop:        stop,
+		gauges:      new(gauges),
 		store:       builtIn(),
 		simulation:  simulation{delay: defaultDelay},
 		timer:       time.NewTimer(0),
@@ -140,16 +156,32 @@ func (p *processor) run() {
 			return
 		}
 		p.judge()
+		p.show()
+	}
+}
+
+// show brings the gauges up to date.
+func (p *processor) show() {
+	waiting := p.waiting.Len() + len(p.turns)
+	if p.batch != nil {
+		waiting += len(p.batch.turns)
+	}
+	p.gauges.waiting.Store(int64(waiting))
+	p.gauges.cars.Store(int64(p.catalogue.cars.Len()))
+	if !p.woke.IsZero() {
+		p.gauges.busy.Add(int64(time.Since(p.woke)))
+		p.woke = time.Time{}
 	}
 }
 
 // accept takes a request from the channel: it is processed at once if it has
 // no processing time, and otherwise put in its place among those that wait.
 func (p *processor) accept(req CarRequest) {
+	p.woke = time.Now()
 	if p.waiting.Len()+len(p.turns) >= p.sweepAt {
 		p.sweep()
 	}
-	t := turn{req, time.Now()}
+	t := turn{req, p.woke}
 	wait := p.simulation.processingTime(req)
 	if wait <= 0 {
 		p.process(t)
@@ -165,10 +197,10 @@ func (p *processor) accept(req CarRequest) {
 // processDue processes every waiting request whose time has come, however
 // many there are, and sets the timer for the next.
 func (p *processor) processDue() {
-	now := time.Now()
+	p.woke = time.Now()
 	for p.waiting.Len() > 0 {
-		if next := p.waiting.Next(); next.After(now) {
-			p.timer.Reset(next.Sub(now))
+		if next := p.waiting.Next(); next.After(p.woke) {
+			p.timer.Reset(next.Sub(p.woke))
 			return
 		}
 		p.process(*p.waiting.Pop())
@@ -202,11 +234,18 @@ func (p *processor) sweep() {
 	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.turns)))
 }
 
+// fails reports whether req is to fail, which it does before it touches anything.
+func (s simulation) fails(req CarRequest) bool {
+	return s.delay > 0 && (req.Fail || s.fail > 0 && req.Op != reserveIDs && rand.Float64() < s.fail)
+}
+
 // process answers t from the catalogue if it only reads, and else puts it with
 // the writes that are to be judged. A caller that went away while it waited has
 // nothing done for it.
 func (p *processor) process(t turn) {
 	switch {
+	case p.simulation.fails(t.CarRequest):
+		p.reply(t, CarResponse{Error: errSimulated})
 	case t.Write != nil:
 		p.turns = append(p.turns, t)
 	case !t.abandoned():
@@ -243,6 +282,7 @@ func (p *processor) judge() {
 // it is as if they had never been made, but for their IDs: what has reached the
 // disk is not certain, so these are not given to others.
 func (p *processor) finish(err error) {
+	p.woke = time.Now()
 	b := p.batch
 	p.batch = nil
 	if err == nil {

@@ -24,7 +24,7 @@ type compaction struct {
 // one compaction is under way, or soon after one has failed, Compact does nothing.
 func (j *Journal) Compact(entries iter.Seq[[]byte]) {
 	j.mu.Lock()
-	defer j.mu.Unlock()
+	defer j.unlock()
 	if j.failed != nil || j.compacting || j.size < j.retryAt {
 		return
 	}
@@ -33,7 +33,7 @@ func (j *Journal) Compact(entries iter.Seq[[]byte]) {
 	j.background.Go(func() {
 		err := j.rewrite(entries, from)
 		j.mu.Lock()
-		defer j.mu.Unlock()
+		defer j.unlock()
 		j.compacting = false
 		switch {
 		case err == nil:
@@ -60,7 +60,7 @@ func (j *Journal) rewrite(entries iter.Seq[[]byte], from int64) error {
 	}
 	if err == nil {
 		j.mu.Lock()
-		defer j.mu.Unlock()
+		defer j.unlock()
 		err = temp.copy(j.file, from, j.size)
 	}
 	if closed := temp.Close(); err == nil {

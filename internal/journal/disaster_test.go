@@ -222,7 +222,7 @@ func TestFullDisk(t *testing.T) {
 		if n := len(fsys.names["j"].pending); n > 0 {
 			t.Errorf("%s: %d changes are not synced, and could be mixed with later ones", fault.name, n)
 		}
-		if err := j.Append(adding(8)); err != nil || j.Failed() != nil {
+		if err := j.Append(adding(8)); err != nil || j.Failed() {
 			t.Errorf("%s: when there is room again: %v", fault.name, err)
 		}
 		_, state := mustOpen(t, fsys.afterPowerCut(0, false))
@@ -238,7 +238,7 @@ func TestFailedSyncIsFinal(t *testing.T) {
 		t.Errorf("got %v, want %v", err, syscall.EIO)
 	}
 	calls := fsys.calls
-	if err := j.Append(adding(8)); err == nil || j.Failed() == nil {
+	if err := j.Append(adding(8)); err == nil || !j.Failed() {
 		t.Error("appended after a sync that failed")
 	}
 	j.Compact(entries(adding(0, 1, 2)))

@@ -51,6 +51,8 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // ErrFull is wrapped by the errors of an Append for which the disk had no room.
@@ -59,6 +61,10 @@ var ErrFull = errors.New("no room on the disk")
 // A Journal is a file that is open for appending. Its methods may be called by
 // any goroutine. They wait for the disk.
 type Journal struct {
+	// Synced, if not nil, is told how long each sync of an entry took. It is set before
+	// the first.
+	Synced func(time.Duration)
+
 	fs   fileSystem
 	name string // as it was given, for messages
 	path string // where symbolic links lead, for all else
@@ -70,7 +76,18 @@ type Journal struct {
 	failed error      // why nothing can be appended any more
 	line   []byte
 
+	// What Size and Failed return: they do not wait for a disk that hangs.
+	sizeSeen   atomic.Int64
+	failedSeen atomic.Bool
+
 	compaction
+}
+
+// unlock unlocks mu, and lets others see what has become of the file.
+func (j *Journal) unlock() {
+	j.sizeSeen.Store(j.size)
+	j.failedSeen.Store(j.failed != nil)
+	j.mu.Unlock()
 }
 
 // Open opens the journal at path for this process alone, and creates it from the
@@ -128,6 +145,8 @@ func load[T any](j *Journal, initial iter.Seq[[]byte], decode func(entry []byte,
 	if bad != nil && !bad.torn {
 		return fmt.Errorf("journal: %s, line %d (offset %d): %w; nothing was changed: correct the line, or restore the file from a copy", j.name, bad.number, bad.start, bad.err)
 	}
+	j.mu.Lock()
+	defer j.unlock()
 	if err := j.repair(size, last, bad); err != nil {
 		return j.explain("cannot be repaired", err)
 	}
@@ -227,7 +246,7 @@ func (j *Journal) keepBroken(start, end int64) (err error) {
 // else, it is not, as far as can be known (see the package comment).
 func (j *Journal) Append(entry []byte) error {
 	j.mu.Lock()
-	defer j.mu.Unlock()
+	defer j.unlock()
 	if j.failed != nil {
 		return j.failed
 	}
@@ -244,7 +263,12 @@ func (j *Journal) Append(entry []byte) error {
 		}
 		return fmt.Errorf("journal: %s: %w", j.name, err)
 	}
-	if err := j.file.Sync(); err != nil {
+	start := time.Now()
+	err := j.file.Sync()
+	if j.Synced != nil {
+		j.Synced(time.Since(start))
+	}
+	if err != nil {
 		j.cut() // so that a restart does not find what was refused, if it can be helped
 		return j.fail(fmt.Errorf("sync: %w", err))
 	}
@@ -287,19 +311,11 @@ func (j *Journal) fail(err error) error {
 	return j.failed
 }
 
-// Failed returns why nothing can be appended any more, or nil.
-func (j *Journal) Failed() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.failed
-}
+// Failed reports whether nothing can be appended any more.
+func (j *Journal) Failed() bool { return j.failedSeen.Load() }
 
 // Size returns the length of the file in bytes.
-func (j *Journal) Size() int64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.size
-}
+func (j *Journal) Size() int64 { return j.sizeSeen.Load() }
 
 // Close ends a compaction if one is under way, and lets other processes use the
 // file. Entries that come later are refused.
@@ -307,7 +323,7 @@ func (j *Journal) Close() error {
 	close(j.quit)
 	j.background.Wait()
 	j.mu.Lock()
-	defer j.mu.Unlock()
+	defer j.unlock()
 	j.failed = errClosed
 	if j.file == nil {
 		return j.lock.Close()
