@@ -233,9 +233,7 @@ func readRecords(w http.ResponseWriter, r *http.Request) ([]*record, error) {
 	}
 	highest, withoutID := 0, 0
 	for _, car := range list {
-		if car.ID < counted {
-			highest = max(highest, car.ID)
-		}
+		highest = max(highest, car.ID)
 		if car.ID == 0 {
 			withoutID++
 		}
@@ -479,13 +477,11 @@ func fail(w http.ResponseWriter, err error) {
 		sendError(w, "Nothing was changed: If-Match or If-None-Match does not hold (any longer)", http.StatusPreconditionFailed)
 	case errors.Is(err, errFull):
 		sendError(w, "Nothing was changed: the catalogue is full", http.StatusInsufficientStorage)
-	case errors.Is(err, journal.ErrFull):
-		slog.Error(err.Error())
+	case errors.Is(err, journal.ErrFull): // logged by who keeps the file, as is the next
 		sendError(w, "Nothing was changed: there is no room on the disk", http.StatusInsufficientStorage)
 	case errors.Is(err, errNotCommitted):
-		slog.Error(err.Error())
 		w.Header().Set("Retry-After", "1")
-		sendError(w, "Nothing was changed: the change could not be stored", http.StatusServiceUnavailable)
+		sendError(w, "The change could not be stored", http.StatusServiceUnavailable)
 	case errors.As(err, &asked):
 		if asked == http.StatusTooManyRequests || asked == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")

@@ -63,7 +63,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	flush := startLog(cfg, stderr)
-	defer runtime.KeepAlive(newBallast())
+	defer runtime.KeepAlive(newBallast(64 << 20))
 	err = serve(cfg)
 	flush()
 	if err != nil {
@@ -206,7 +206,6 @@ func serve(cfg config) error {
 	if err != nil {
 		return err
 	}
-	defer file.close()
 	var stopping atomic.Bool
 	handler, err := newHouse(cfg, listener.Addr(), file, &stopping)
 	if err != nil {
@@ -250,6 +249,8 @@ func serve(cfg config) error {
 	stopped := make(chan struct{})
 	go func() {
 		shutdown(server)
+		file.close()
+		slog.Info("Stopped")
 		close(stopped)
 	}()
 	select {
@@ -325,9 +326,9 @@ func openStore(path string, maxCars int) (s store, file *catalogueFile, err erro
 	if path == "" {
 		return s, file, nil
 	}
-	if collectSeldom() {
-		// Nearly all that loading makes stays, so looking for garbage is in vain.
-		defer debug.SetGCPercent(debug.SetGCPercent(800))
+	if info, err := os.Stat(path); err == nil {
+		// Most of what loading makes stays, so looking for garbage is in vain at first.
+		defer runtime.KeepAlive(newBallast(int(min(2*info.Size(), 512<<20))))
 	}
 	l := newLoader(path)
 	if file.journal, err = journal.Open(path, linesOf(s.catalogue), parseChange, l.apply); err != nil {
@@ -446,12 +447,21 @@ func linesOf(c *catalogue) iter.Seq[[]byte] {
 // keep makes commits durable, one after the other, for the life of the process. It
 // is where the processor's waiting for the disk is done.
 func (f *catalogueFile) keep(commits <-chan commit, committed chan<- error) {
+	var trouble string // what was last logged, and lasts
 	for c := range commits {
-		err := f.journal.Append(c.change().encode())
+		var err error
+		if what := c.change(); len(what.put)+len(what.delete) > 0 { // or an empty catalogue was replaced by another
+			err = f.journal.Append(what.encode())
+		}
 		committed <- err
 		if err != nil {
+			if err.Error() != trouble { // or a full disk would be filled with this line
+				slog.Error(err.Error())
+			}
+			trouble = err.Error()
 			continue
 		}
+		trouble = ""
 		if f.writes != nil {
 			f.writes.Observe(float64(len(c.ids)))
 		}
@@ -482,22 +492,17 @@ func startLog(cfg config, out io.Writer) (flush func()) {
 	return w.Close
 }
 
-// newBallast returns memory to keep and never use. A garbage collection starts
+// newBallast returns so many bytes of memory, to keep and never use. A garbage collection starts
 // when the heap has doubled; ours is so small that under 10,000 requests a second
 // this would be twice a second, and delay the slowest answers by some 5 ms.
 // Ballast makes the heap count as larger. It takes no memory itself, since
-// nobody touches it, but lets up to as much garbage gather.
-func newBallast() []byte {
-	if !collectSeldom() {
+// nobody touches it, but lets up to as much garbage gather. Whoever sets GOGC or
+// GOMEMLIMIT has decided otherwise.
+func newBallast(size int) []byte {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
-	return make([]byte, 64<<20)
-}
-
-// collectSeldom reports whether garbage may be left to gather as we see fit. Whoever
-// sets GOGC or GOMEMLIMIT has decided otherwise.
-func collectSeldom() bool {
-	return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == ""
+	return make([]byte, size)
 }
 
 // newServer returns the server with its limits. No client can hold a
@@ -529,7 +534,6 @@ func shutdown(server *http.Server) {
 		slog.Warn("Some requests did not end in time and were cut off")
 		server.Close()
 	}
-	slog.Info("Stopped")
 }
 
 // listenError says what to do about an address that cannot be listened on.

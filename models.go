@@ -187,6 +187,9 @@ func parseCar(object map[string]any, id int, wrong fields.Errors) Car {
 	car := Car{ID: id}
 	carFields.Fill(&car, object, wrong)
 	checkID(car, id, wrong)
+	if id == 0 && car.ID > maxChosenID {
+		wrong["id"] = fmt.Sprintf("must be at most %d", maxChosenID)
+	}
 	return car
 }
 
@@ -243,8 +246,12 @@ func checkID(car Car, id int, wrong fields.Errors) {
 }
 
 // maxID is the largest ID that a car may have: JavaScript is not certain of
-// larger integers (RFC 7493, section 2.2).
-const maxID = 1<<53 - 1
+// larger integers (RFC 7493, section 2.2). Clients may choose half of them, so that
+// none can take from all others the IDs that the server gives.
+const (
+	maxID       = 1<<53 - 1
+	maxChosenID = 1 << 52
+)
 
 // carFields is what the JSON of a car may say.
 var carFields = fields.Schema[Car]{
@@ -344,11 +351,15 @@ func scanChange(line []byte, checked bool) (c change, ok bool) {
 	in.Expect("{")
 	if in.Try(`"put"`) {
 		in.Expect(":[")
+		most := maxID
+		if !checked {
+			most = maxChosenID
+		}
 		for last, more := 0, true; more; more = in.Try(",") {
 			var car Car
 			body, dense := in.Raw(func() { car = scanCar(in) })
 			scanned := car
-			if in.Failed() || car.ID <= last || car.ID > maxID || !checked && !carFields.Check(&car) {
+			if in.Failed() || car.ID <= last || car.ID > most || !checked && !carFields.Check(&car) {
 				return c, false
 			}
 			last = car.ID

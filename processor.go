@@ -389,12 +389,8 @@ type catalogue struct {
 	cars   sorted.List[*record] // by ID
 	hash   uint64               // sum of the cars' hashes
 	size   int64                // of the cars' JSON, in bytes
-	nextID int                  // the lowest ID that is above all counted ones that ever were in use
+	nextID int                  // the lowest ID that is above all that ever were in use
 }
-
-// counted are the IDs that raise the next ID. Clients may choose larger ones, up to
-// maxID, without taking from others the IDs that the server could give them.
-const counted = 1 << 52
 
 // newCatalogue returns a catalogue of cars that are by ascending ID.
 func newCatalogue(records []*record) *catalogue {
@@ -412,9 +408,7 @@ func newCatalogue(records []*record) *catalogue {
 
 // use sees to it that an ID is not given to another car.
 func (c *catalogue) use(id int) {
-	if id < counted {
-		c.nextID = max(c.nextID, id+1)
-	}
+	c.nextID = max(c.nextID, id+1)
 }
 
 // put returns a catalogue with a car in it, in the place of one with the same ID

@@ -101,6 +101,7 @@ func (s *Scanner) Text() string {
 	}
 	if s.failed || s.offset >= len(s.data) {
 		s.failed = true
+		s.offset = min(s.offset, len(s.data))
 		return ""
 	}
 	text := s.data[start:s.offset]

@@ -38,7 +38,10 @@ func (j *Journal) Compact(entries iter.Seq[[]byte]) {
 		switch {
 		case err == nil:
 			slog.Info(fmt.Sprintf("Compacted %s to %d bytes", j.name, j.size))
-		case !errors.Is(err, errClosed):
+		case errors.Is(err, errClosed):
+		case j.failed != nil:
+			slog.Error(j.failed.Error())
+		default:
 			j.retryAt = j.size + j.size/4
 			slog.Warn(fmt.Sprintf("%v; the old file stays in force", j.explain("cannot be compacted", err)))
 		}
@@ -52,6 +55,12 @@ func (j *Journal) rewrite(entries iter.Seq[[]byte], from int64) error {
 	if err != nil {
 		return err
 	}
+	var replaced file
+	defer func() { // when appending goes on: giving back the space of a long file takes time
+		if replaced != nil {
+			replaced.Close()
+		}
+	}()
 	// Appending must wait only for the very end, so most is copied before.
 	for j.Size()-from > sectionSize && err == nil {
 		to := j.Size()
@@ -73,30 +82,35 @@ func (j *Journal) rewrite(entries iter.Seq[[]byte], from int64) error {
 		j.fs.remove(j.path + ".tmp")
 		return err
 	}
-	return j.takeOver(temp.size)
+	replaced, err = j.takeOver(temp.size)
+	return err
 }
 
 // takeOver puts the temporary file, which has that size, into the place of the
-// journal's. It is called with mu locked.
-func (j *Journal) takeOver(size int64) error {
-	j.file.Close() // it has been synced; and Windows replaces no file that is open
+// journal's, and returns that if it is still open. It is called with mu locked.
+func (j *Journal) takeOver(size int64) (replaced file, err error) {
+	if replacesOpenFiles {
+		replaced = j.file
+	} else {
+		j.file.Close() // it has been synced
+	}
 	j.file = nil
 	renamed := j.fs.rename(j.path+".tmp", j.path)
 	if renamed == nil {
 		j.size = size
 		if err := j.fs.syncDir(filepath.Dir(j.path)); err != nil {
 			// A power cut may bring the old file back, and nobody could tell.
-			return j.fail(err)
+			return replaced, j.fail(err)
 		}
 	} else {
 		j.fs.remove(j.path + ".tmp")
 	}
 	file, err := j.fs.open(j.path)
 	if err != nil {
-		return j.fail(errors.Join(renamed, err))
+		return replaced, j.fail(errors.Join(renamed, err))
 	}
 	j.file = file
-	return renamed
+	return replaced, renamed
 }
 
 // A tempFile is a file that is being written, and will take another's place.

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -177,6 +180,40 @@ func TestEveryBitFlipped(t *testing.T) {
 		}
 	}
 	t.Logf("%d refused, %d dropped", refused, dropped)
+}
+
+// TestFilesThatNeverWereJournals are refused, and left alone.
+func TestFilesThatNeverWereJournals(t *testing.T) {
+	line := string(appendLine(nil, adding(1, 2)))
+	for _, file := range []string{"a note", "a note\n", "{a note}\n", "\n\x00\x01", strings.Replace(line, "1", "3", 1)} {
+		fsys := newMemFS()
+		fsys.put("j", []byte(file))
+		if _, _, err := reopen(fsys); err == nil {
+			t.Errorf("%q: was accepted", file)
+		}
+		if got := string(fsys.content("j")); got != file || fsys.content("j.broken") != nil {
+			t.Errorf("%q: is now %q", file, got)
+		}
+	}
+}
+
+// TestFailedEndOfCompaction: what is logged is that nothing more is written, and not
+// that the old file stays.
+func TestFailedEndOfCompaction(t *testing.T) {
+	for n := range 30 {
+		fsys := newMemFS()
+		j, _ := mustOpen(t, fsys)
+		var logged bytes.Buffer
+		log.SetOutput(&logged)
+		fsys.fault, fsys.failAt = faults[0], fsys.calls+1+n
+		j.Compact(entries(adding(batch(0)...)))
+		j.background.Wait()
+		log.SetOutput(io.Discard)
+		old := strings.Contains(logged.String(), "the old file stays in force")
+		if final := strings.Contains(logged.String(), "nothing more is written"); final != j.Failed() || final && old {
+			t.Errorf("call %d: failed is %v, and logged %q", n, j.Failed(), &logged)
+		}
+	}
 }
 
 // TestTornTailIsKept cuts the power while a torn tail is dropped: its bytes are in

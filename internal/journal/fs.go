@@ -41,7 +41,8 @@ type file interface {
 
 var (
 	errLocked     = errors.New("locked")
-	errNotRegular = errors.New("not a regular file")
+	errFolder     = errors.New("it is a folder; choose a file")
+	errNotRegular = errors.New("it is not a regular file; choose another")
 )
 
 // disk is the operating system's fileSystem.
@@ -72,7 +73,10 @@ func (disk) open(path string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() { // opening a pipe would wait
+	switch {
+	case info.IsDir():
+		return nil, errFolder
+	case !info.Mode().IsRegular(): // opening a pipe would wait
 		return nil, errNotRegular
 	}
 	return openFile(path, os.O_RDWR, 0)
@@ -85,7 +89,11 @@ func (disk) create(path string, like file) (file, error) {
 			mode = info.Mode().Perm()
 		}
 	}
-	return openFile(path, os.O_RDWR|os.O_CREATE, mode)
+	created, err := openFile(path, os.O_RDWR|os.O_CREATE, mode)
+	if f, ok := created.(*os.File); ok && like != nil {
+		f.Chmod(mode) // beyond what the umask lets through, if possible
+	}
+	return created, err
 }
 
 // openFile never returns a *os.File that is nil in an interface that is not.

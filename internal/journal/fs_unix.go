@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// replacesOpenFiles is whether a file can be renamed to the name of one that is open.
+const replacesOpenFiles = true
+
 func lockFile(path string) (io.Closer, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {

@@ -15,6 +15,9 @@ const (
 	errorDiskFull         = syscall.Errno(112)
 )
 
+// replacesOpenFiles is whether a file can be renamed to the name of one that is open.
+const replacesOpenFiles = false
+
 // lockFile opens the file in such a way that nobody else can.
 func lockFile(path string) (io.Closer, error) {
 	name, err := syscall.UTF16PtrFromString(path)

@@ -49,6 +49,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -102,6 +103,7 @@ func Open[T any](path string, initial iter.Seq[[]byte], decode func(entry []byte
 }
 
 func open[T any](fsys fileSystem, path string, initial iter.Seq[[]byte], decode func(entry []byte, checked bool) (T, error), apply func(T)) (*Journal, error) {
+	path = filepath.Clean(path)
 	j := &Journal{fs: fsys, name: path, path: fsys.resolve(path), compaction: compaction{quit: make(chan struct{})}}
 	lock, err := fsys.lock(j.path + ".lock")
 	if err != nil {
@@ -155,9 +157,16 @@ func load[T any](j *Journal, initial iter.Seq[[]byte], decode func(entry []byte,
 
 // explain makes an error of the user's file of one of the operating system's.
 func (j *Journal) explain(what string, err error) error {
+	// Of the path in the error only the name matters: it may not be the one that was given.
 	var inPath *fs.PathError
-	if errors.As(err, &inPath) {
-		err = inPath.Err // the path may be another than the one that was given
+	var inLink *os.LinkError
+	switch {
+	case errors.As(err, &inLink):
+		err = fmt.Errorf("%s: %w", filepath.Base(inLink.New), inLink.Err)
+	case errors.As(err, &inPath) && filepath.Base(inPath.Path) != filepath.Base(j.path):
+		err = fmt.Errorf("%s: %w", filepath.Base(inPath.Path), inPath.Err)
+	case errors.As(err, &inPath):
+		err = inPath.Err
 	}
 	advice := ""
 	switch {
@@ -298,7 +307,7 @@ var errReplaced = errors.New("the file was deleted, replaced or changed by anoth
 // check makes certain that what is appended to file is what the next start will
 // find.
 func (j *Journal) check() error {
-	size, err := j.fs.size(j.path, j.file)
+	size, err := j.fs.size(j.name, j.file) // through links, which may lead elsewhere by now
 	if err == nil && size != j.size {
 		err = errReplaced
 	}
@@ -320,11 +329,13 @@ func (j *Journal) Size() int64 { return j.sizeSeen.Load() }
 // Close ends a compaction if one is under way, and lets other processes use the
 // file. Entries that come later are refused.
 func (j *Journal) Close() error {
+	j.mu.Lock()
+	j.failed = errClosed // so no compaction can begin
+	j.unlock()
 	close(j.quit)
 	j.background.Wait()
 	j.mu.Lock()
 	defer j.unlock()
-	j.failed = errClosed
 	if j.file == nil {
 		return j.lock.Close()
 	}

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 )
@@ -138,6 +139,7 @@ func TestHandWrittenLines(t *testing.T) {
 		{string(file3[:len(file3)-1]) + " \t\n{\"add\":[6]}\n\n\n", []int{1, 2, 3, 4, 5, 6}},
 		{"{\"add\":[1]}\n" + string(file3), []int{1, 1, 2, 3, 4, 5}},
 		{"{\"add\":[1]}\n{\"add\":[2]\n \n", []int{1}}, // the last line is not blank, but torn
+		{"{\"add\":[1]", nil}, // even the first line may be cut off
 	} {
 		fsys := newMemFS()
 		fsys.put("j", []byte(test.file))
@@ -320,7 +322,7 @@ func TestOnTheDisk(t *testing.T) {
 		t.Errorf("a second process: got %v", err)
 	}
 	if runtime.GOOS != "windows" {
-		os.Chmod(path, 0o600)
+		os.Chmod(path, 0o606)
 	}
 	for n := range 3 {
 		if err := j.Append(adding(n + 3)); err != nil {
@@ -337,16 +339,29 @@ func TestOnTheDisk(t *testing.T) {
 	if want := string(appendLine(appendLine(nil, adding(0, 1, 2, 3, 4, 5)), adding(6))); err != nil || string(data) != want {
 		t.Errorf("got %q, %v, want %q", data, err, want)
 	}
-	if info, err := os.Stat(path); runtime.GOOS != "windows" && (err != nil || info.Mode().Perm() != 0o600) {
+	if info, err := os.Stat(path); runtime.GOOS != "windows" && (err != nil || info.Mode().Perm() != 0o606) {
 		t.Errorf("compaction made the permissions %v, want those from before", info.Mode())
 	}
 
-	// A torn tail, through a symbolic link, which stays one.
-	os.WriteFile(path, append(data, "{torn"...), 0o600)
+	// The link is made to lead elsewhere.
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink("j", link); err != nil {
 		t.Skip("symbolic links cannot be made here: ", err)
 	}
+	if j, _, err = open(link); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(link)
+	os.Symlink("other", link)
+	if err := j.Append(adding(7)); !errors.Is(err, errReplaced) {
+		t.Errorf("the link leads elsewhere: got %v, want %v", err, errReplaced)
+	}
+	j.Close()
+	os.Remove(link)
+	os.Symlink("j", link)
+
+	// A torn tail, through a symbolic link, which stays one.
+	os.WriteFile(path, append(data, "{torn"...), 0o600)
 	j, state, err := open(link)
 	if err != nil {
 		t.Fatal(err)
@@ -374,12 +389,35 @@ func TestOnTheDisk(t *testing.T) {
 	}
 }
 
+// TestCloseWhileOthersWork: whoever still appends and compacts is refused.
+func TestCloseWhileOthersWork(t *testing.T) {
+	for range 50 {
+		j, _ := mustOpen(t, newMemFS())
+		var other sync.WaitGroup
+		began := make(chan bool)
+		other.Go(func() {
+			for i := 0; j.Append(adding(7)) == nil; i++ {
+				j.Compact(entries(adding(0, 1, 2)))
+				if i == 0 {
+					close(began)
+				}
+			}
+		})
+		<-began
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		other.Wait()
+	}
+}
+
 func TestPlacesThatAreNone(t *testing.T) {
 	dir := t.TempDir()
 	os.Mkdir(filepath.Join(dir, "folder"), 0o777)
 	os.Mkdir(filepath.Join(dir, "mine"), 0o555)
 	tests := map[string]string{
-		"folder":    "not a regular file",
+		"folder":    "it is a folder; choose a file",
+		"folder/":   "it is a folder; choose a file",
 		"missing/j": "create its folder first",
 	}
 	if os.Getuid() > 0 {

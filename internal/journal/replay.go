@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"sync"
@@ -64,6 +65,7 @@ func replay[T any](f file, size int64, decode func([]byte, bool) (T, error), app
 			}
 		}
 	}()
+	last = -1
 	lines := 0
 	for s := range sections {
 		<-s.decoded
@@ -84,10 +86,10 @@ func replay[T any](f file, size int64, decode func([]byte, bool) (T, error), app
 	}
 	if bad != nil {
 		bad.number = lines
-		bad.torn = bad.torn && isLast(f, bad.start, size)
-		return last, bad, nil
+		bad.torn = bad.torn && isLast(f, bad.start, size) && (last >= 0 || isCutOff(f, bad.start, size))
+		return max(last, 0), bad, nil
 	}
-	return last, nil, err
+	return max(last, 0), nil, err
 }
 
 // sectionSize is how much is read at once, in bytes: long enough that handing it
@@ -102,7 +104,7 @@ func readLines(f file, offset, size int64) ([]byte, error) {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF // it was longer a moment ago
 			}
-			return nil, err
+			return nil, fmt.Errorf("at offset %d: %w", offset, err)
 		}
 		if offset+int64(len(data)) == size {
 			return data, nil
@@ -180,4 +182,11 @@ func isLast(f file, start, size int64) bool {
 		offset += int64(len(data))
 	}
 	return true
+}
+
+// isCutOff reports whether what begins at start can be the beginning of a line. If
+// nothing good is before it, it may otherwise be a file that never was a journal.
+func isCutOff(f file, start, size int64) bool {
+	data, err := readLines(f, start, size)
+	return err == nil && bytes.HasPrefix(data, []byte("{")) && !bytes.Contains(data, []byte{'\n'})
 }
