@@ -88,7 +88,7 @@ type answer struct {
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (a *answer) WriteHeader(status int) {
-	if a.status == 0 {
+	if a.status == 0 && status >= 200 { // those below announce another
 		a.status = status
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -120,7 +120,7 @@ func (a *answer) log(r *http.Request, duration time.Duration) {
 	}
 	line := fmt.Sprintf("%s %s - %d, %d bytes, %v", r.Method, shorten(r.URL.EscapedPath()), a.status, a.bytes, duration.Round(time.Microsecond))
 	if a.status >= 400 {
-		line += fmt.Sprintf(", to %s for host %q: %s", r.RemoteAddr, shorten(r.Host), strings.TrimSpace(string(a.failure)))
+		line += fmt.Sprintf(", to %s for host %q: %s", r.RemoteAddr, shorten(r.Host), strings.ReplaceAll(strings.TrimSpace(string(a.failure)), "\n", " "))
 	}
 	logger.Log(context.Background(), level, line)
 }

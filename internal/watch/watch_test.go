@@ -1,0 +1,80 @@
+package watch
+
+import (
+	"bytes"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"cars/internal/metrics"
+)
+
+func TestRequestsAreCountedAndLogged(t *testing.T) {
+	var registry metrics.Registry
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /things/{id}", func(w http.ResponseWriter, r *http.Request) {
+		switch r.PathValue("id") {
+		case "silent":
+		case "early":
+			w.WriteHeader(http.StatusEarlyHints)
+			w.WriteHeader(http.StatusOK)
+		case "flush":
+			io.WriteString(w, "a")
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				t.Errorf("flush: %v", err)
+			}
+		case "missing":
+			http.Error(w, "no such thing\nat all", http.StatusNotFound)
+		case "broken":
+			http.Error(w, strings.Repeat("x", 5000), http.StatusInternalServerError)
+		case "forbidden":
+			http.Error(w, "no", http.StatusForbidden)
+		}
+	})
+	handler := NewRequests(&registry).Wrap(mux)
+	for _, test := range []struct {
+		method, path string
+		level        slog.Level
+		want         string // of the log line
+	}{
+		{"GET", "/things/silent", slog.LevelDebug, "DEBUG GET /things/silent - 200, 0 bytes, "},
+		{"GET", "/things/silent", slog.LevelInfo, ""},
+		{"HEAD", "/things/flush", slog.LevelDebug, "DEBUG HEAD /things/flush - 200, 1 bytes, "},
+		{"GET", "/things/missing", slog.LevelInfo, "INFO GET /things/missing - 404, 21 bytes, "},
+		{"GET", "/things/missing", slog.LevelWarn, ""},
+		{"GET", "/things/forbidden", slog.LevelWarn, `WARN GET /things/forbidden - 403, 3 bytes, `},
+		{"GET", "/things/broken", slog.LevelWarn, "WARN GET /things/broken - 500, 5001 bytes, "},
+		{"BREW", "/a%0ab", slog.LevelInfo, "INFO BREW /a%0ab - 404, "},
+		{"GET", "/" + strings.Repeat("y", 1000), slog.LevelInfo, "INFO GET /" + strings.Repeat("y", 199) + "… - 404, "},
+	} {
+		var logged bytes.Buffer
+		log.SetOutput(&logged)
+		old := slog.SetLogLoggerLevel(test.level)
+		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(test.method, test.path, nil))
+		slog.SetLogLoggerLevel(old)
+		line := logged.String()
+		if !strings.Contains(line, test.want) || test.want == "" && line != "" || strings.Count(line, "\n") > 1 || len(line) > 1500 {
+			t.Errorf("%s %s at %v: logged %q, want %q", test.method, test.path, test.level, line, test.want)
+		}
+	}
+	log.SetOutput(io.Discard)
+	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/things/early", nil))
+	var got strings.Builder
+	registry.Write(&got)
+	for _, want := range []string{
+		`http_requests_total{method="GET",route="/things/{id}",code="200"} 3`,
+		`http_requests_total{method="HEAD",route="/things/{id}",code="200"} 1`,
+		`http_requests_total{method="GET",route="/things/{id}",code="404"} 2`,
+		`http_requests_total{method="other",route="other",code="404"} 1`,
+		`http_requests_total{method="GET",route="other",code="404"} 1`,
+		`http_request_duration_seconds_count 10`,
+	} {
+		if !strings.Contains(got.String(), "\n"+want+"\n") {
+			t.Errorf("lacks %s: %s", want, got.String())
+		}
+	}
+}
