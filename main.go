@@ -308,7 +308,7 @@ func newHouse(cfg config, addr net.Addr, file *catalogueFile, stopping *atomic.B
 		}
 		return ""
 	})
-	return requests.Wrap(recoverPanics(g.Wrap(handler))), nil
+	return guard.Linger(requests.Wrap(recoverPanics(g.Wrap(handler)))), nil
 }
 
 // A catalogueFile is where changes are kept. Its zero value keeps none.

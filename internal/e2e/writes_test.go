@@ -94,6 +94,15 @@ func TestTooLargeBodiesAreRefusedBeforeTheyAreSent(t *testing.T) {
 		wantError(t, s.dial(t, header(test.method, test.target, test.limit+1)), 413, message)
 		wantError(t, s.dial(t, header(test.method, test.target, test.limit+1, "Expect: 100-continue")), 413, message)
 	}
+	// One who sends all, and wants the connection closed, reads the answer, too.
+	for range 20 {
+		const size = 3 << 20
+		conn := s.dial(t, header("POST", "/api/cars", size, "Connection: close"))
+		if _, err := io.WriteString(conn, strings.Repeat(" ", size)); err != nil { // many clients give up here
+			t.Error(err)
+		}
+		wantError(t, conn, 413, "The body is larger than 1048576 bytes")
+	}
 	// One who sends all the same reads the answer, too.
 	body := strings.Repeat(" ", 5<<20)
 	resp, err := http.Post(s.url+"/api/cars", "application/json", strings.NewReader(body))
