@@ -4,14 +4,10 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -20,9 +16,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
+	"cars/internal/answer"
 	"cars/internal/fields"
 	"cars/internal/header"
 	"cars/internal/ijson"
@@ -59,7 +55,7 @@ func newHandler(registry *metrics.Registry, ready func() (reason string)) http.H
 		sendJSON(w, map[string]string{"status": "ready"}, http.StatusOK)
 	}})
 	handle(mux, "/metrics", methods{"GET": func(w http.ResponseWriter, r *http.Request) {
-		setCommonHeaders(w.Header())
+		answer.SetHeader(w.Header())
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		registry.Write(w)
 	}})
@@ -98,7 +94,7 @@ func handleGetCars(w http.ResponseWriter, r *http.Request) {
 	if links := list.Links(r, total); links != "" {
 		w.Header().Set("Link", links)
 	}
-	writeList(w, r, records)
+	answer.List(w, r, records, (*record).body)
 }
 
 // handleGetCarByID answers GET /api/cars/{id} with one car.
@@ -114,7 +110,7 @@ func handleGetCarByID(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !notModified(w, r, resp.record.etag) {
-		writeJSON(w, resp.record.json, http.StatusOK)
+		answer.JSON(w, resp.record.json, http.StatusOK)
 	}
 }
 
@@ -150,15 +146,15 @@ func handleWriteCar(op operation) http.HandlerFunc {
 		case createCar:
 			w.Header().Set("Location", path)
 			w.Header().Set("ETag", resp.record.etag)
-			writeJSON(w, resp.record.json, http.StatusCreated)
+			answer.JSON(w, resp.record.json, http.StatusCreated)
 		case deleteCar:
-			writeJSON(w, resp.record.json, http.StatusOK)
+			answer.JSON(w, resp.record.json, http.StatusOK)
 		default:
 			// Says that the answer is the car itself and not about it, so that
 			// the entity tag is the car's (RFC 9110, section 8.7).
 			w.Header().Set("Content-Location", path)
 			w.Header().Set("ETag", resp.record.etag)
-			writeJSON(w, resp.record.json, http.StatusOK)
+			answer.JSON(w, resp.record.json, http.StatusOK)
 		}
 	}
 }
@@ -217,7 +213,7 @@ func handleReplaceCars(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-Total-Count", strconv.Itoa(len(records)))
 	w.Header().Set("Vary", "Accept-Encoding")
-	writeList(w, r, records)
+	answer.List(w, r, records, (*record).body)
 }
 
 // readRecords reads the cars of a whole catalogue. Those that come without an ID
@@ -293,7 +289,7 @@ func process(w http.ResponseWriter, r *http.Request, req CarRequest) (CarRespons
 	if err != nil {
 		return CarResponse{}, err
 	}
-	w.Header().Set("Server-Timing", serverTiming(resp.received.Sub(sent), time.Since(resp.received)))
+	w.Header().Set("Server-Timing", answer.Timing(resp.received.Sub(sent), time.Since(resp.received)))
 	switch {
 	case resp.Error != nil && req.ID > 0:
 		logf("Processing completed for car ID %d: %v", req.ID, resp.Error)
@@ -343,23 +339,6 @@ func ask(ctx context.Context, requests chan<- CarRequest, req CarRequest) (CarRe
 
 var errOutcomeUnknown = errors.New("caller went away before the outcome was known")
 
-// serverTiming is the value of a Server-Timing header: durations in
-// milliseconds, to the microsecond.
-func serverTiming(queue, process time.Duration) string {
-	b := make([]byte, 0, len("queue;dur=60000.000, process;dur=60000.000"))
-	b = appendMilliseconds(append(b, "queue;dur="...), queue)
-	b = appendMilliseconds(append(b, ", process;dur="...), process)
-	return string(b)
-}
-
-// appendMilliseconds appends what fmt would for %.3f. Every answer carries two
-// of these, and formatting floating-point numbers is dear.
-func appendMilliseconds(b []byte, d time.Duration) []byte {
-	us := max(d, 0).Microseconds()
-	b = strconv.AppendInt(b, us/1000, 10)
-	return append(b, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
-}
-
 var errInvalidID = errors.New("invalid car ID")
 
 // pathID is the ID in the path of r, /api/cars/{id}.
@@ -398,7 +377,7 @@ func handle(mux *http.ServeMux, pattern string, byMethod methods) {
 		if byMethod["PATCH"] != nil {
 			w.Header().Set("Accept-Patch", strings.Join(patchTypes, ", ")) // RFC 5789, section 3.1
 		}
-		setCommonHeaders(w.Header())
+		answer.SetHeader(w.Header())
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -447,7 +426,7 @@ func notModified(w http.ResponseWriter, r *http.Request, etag string) bool {
 	if !header.ReadConditions(r).HasCurrent(etag) {
 		return false
 	}
-	setCommonHeaders(w.Header())
+	answer.SetHeader(w.Header())
 	w.WriteHeader(http.StatusNotModified)
 	return true
 }
@@ -524,86 +503,7 @@ func sendJSON(w http.ResponseWriter, data any, status int) {
 		fail(w, err)
 		return
 	}
-	writeJSON(w, body, status)
-}
-
-// writeJSON answers with a body that is JSON already.
-func writeJSON(w http.ResponseWriter, body []byte, status int) {
-	writeHeader(w, len(body), status)
-	w.Write(body)
-}
-
-// writeHeader starts an answer whose body will be length bytes of JSON.
-func writeHeader(w http.ResponseWriter, length, status int) {
-	h := w.Header()
-	setCommonHeaders(h)
-	h["Content-Type"] = contentType
-	h.Set("Content-Length", strconv.Itoa(length))
-	w.WriteHeader(status)
-}
-
-// minGzip is the size from which a list is worth compressing: below it, it fits
-// into one packet anyway.
-const minGzip = 1 << 10
-
-// gzipWriters are kept for reuse: each takes 1.2 MB.
-var gzipWriters = sync.Pool{New: func() any {
-	zw, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
-	return zw
-}}
-
-// writeList answers with a JSON array, put together from what the records hold.
-func writeList(w http.ResponseWriter, r *http.Request, records []*record) {
-	size := len("[]\n") + max(0, len(records)-1)
-	for _, rec := range records {
-		size += len(rec.json) - len("\n")
-	}
-	if size <= minGzip || !header.AcceptsGzip(r) {
-		writeHeader(w, size, http.StatusOK)
-		writeRecords(w, size, records)
-		return
-	}
-	var body bytes.Buffer
-	zw := gzipWriters.Get().(*gzip.Writer)
-	zw.Reset(&body)
-	writeRecords(zw, size, records)
-	zw.Close()
-	gzipWriters.Put(zw)
-	w.Header().Set("Content-Encoding", "gzip")
-	writeJSON(w, body.Bytes(), http.StatusOK)
-}
-
-// writeRecords writes size bytes of JSON array in pieces of 64 KiB, so that a
-// long list is never in memory as a whole.
-func writeRecords(w io.Writer, size int, records []*record) {
-	buffered := bufio.NewWriterSize(w, min(size, 64<<10))
-	buffered.WriteByte('[')
-	for i, rec := range records {
-		if i > 0 {
-			buffered.WriteByte(',')
-		}
-		buffered.Write(rec.json[:len(rec.json)-len("\n")])
-	}
-	buffered.WriteString("]\n")
-	buffered.Flush()
-}
-
-// Header values that many answers share. Set would make a new slice of each
-// for every answer; these are never changed.
-var (
-	contentType  = []string{"application/json"}
-	cacheControl = []string{"no-cache"} // caches must ask again before they use it
-	nosniff      = []string{"nosniff"}  // browsers must not guess its type
-	anyOrigin    = []string{"*"}        // pages of any origin may read it (Fetch standard, CORS protocol)
-	exposed      = []string{"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"}
-)
-
-// setCommonHeaders sets what every answer carries, errors included.
-func setCommonHeaders(h http.Header) {
-	h["Access-Control-Allow-Origin"] = anyOrigin
-	h["Access-Control-Expose-Headers"] = exposed
-	h["Cache-Control"] = cacheControl
-	h["X-Content-Type-Options"] = nosniff
+	answer.JSON(w, body, status)
 }
 
 // logf logs one line at level info. It does not put the line together if

@@ -20,7 +20,6 @@ import (
 	"iter"
 	"log"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -29,6 +28,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -37,7 +37,9 @@ import (
 	"cars/internal/guard"
 	"cars/internal/journal"
 	"cars/internal/lines"
+	"cars/internal/listen"
 	"cars/internal/metrics"
+	"cars/internal/sorted"
 	"cars/internal/watch"
 )
 
@@ -50,7 +52,7 @@ func main() {
 // the flags make no sense.
 func run(args []string, stdout, stderr io.Writer) int {
 	cfg, err := parseFlags(args, os.Getenv("PORT"))
-	cfg.guard.Token = os.Getenv("CARS_TOKEN")
+	cfg.guard.Token = strings.TrimSpace(os.Getenv("CARS_TOKEN"))
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		cfg.usage(stdout)
@@ -198,9 +200,9 @@ func serve(cfg config) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", cfg.addr)
+	listener, err := listen.On(cfg.addr)
 	if err != nil {
-		return listenError(cfg.addr, err)
+		return err
 	}
 	opened, file, err := openStore(cfg.data, cfg.maxCars)
 	if err != nil {
@@ -222,9 +224,9 @@ func serve(cfg config) error {
 	if cfg.simulation.delay == 0 && cfg.simulation.fail > 0 {
 		slog.Warn("-fail has no effect: -delay 0 turns all simulation off")
 	}
-	url := "http://" + publicAddr(cfg.addr, listener.Addr())
+	url := "http://" + listen.PublicAddr(cfg.addr, listener.Addr())
 	if tlsConfig != nil {
-		url = "https://" + publicAddr(cfg.addr, listener.Addr())
+		url = "https" + strings.TrimPrefix(url, "http")
 	}
 	slog.Info("Listening on " + url)
 	slog.Info("Try: curl " + url + "/api/cars/1")
@@ -276,8 +278,7 @@ func loadCertificate(cfg config) (*tls.Config, error) {
 // newHouse returns the whole server's handler: who watches, who guards, and those
 // who answer.
 func newHouse(cfg config, addr net.Addr, file *catalogueFile, stopping *atomic.Bool) (http.Handler, error) {
-	tcp, _ := addr.(*net.TCPAddr)
-	cfg.guard.Loopback = tcp != nil && tcp.IP.IsLoopback()
+	cfg.guard.Loopback = listen.Loopback(addr)
 	switch {
 	case cfg.guard.Loopback:
 	case cfg.guard.Token == "" && cfg.guard.ReadOnly == "":
@@ -371,36 +372,23 @@ func (f *catalogueFile) show(r *metrics.Registry) {
 // A loader makes a catalogue of the changes in a file.
 type loader struct {
 	path   string
-	pages  map[int]*page // cars by ID, which are dense as a rule
-	ids    catalogue     // keeps the next ID
+	cars   sorted.Builder[record]
+	ids    catalogue // keeps the next ID
 	lines  int
 	report *time.Ticker // says when to log how far it is
 }
 
 func newLoader(path string) *loader {
-	return &loader{path: path, pages: make(map[int]*page), report: time.NewTicker(time.Second)}
-}
-
-// A page has the cars of a range of IDs: ID i is in page i/len, at i%len.
-type page [16]*record
-
-// at returns where the car with an ID belongs.
-func (l *loader) at(id int) **record {
-	p := l.pages[id/len(page{})]
-	if p == nil {
-		p = new(page)
-		l.pages[id/len(page{})] = p
-	}
-	return &p[id%len(page{})]
+	return &loader{path: path, report: time.NewTicker(time.Second)}
 }
 
 func (l *loader) apply(c change) {
 	for _, rec := range c.put {
-		*l.at(rec.car.ID) = rec
+		l.cars.Put(rec.car.ID, rec)
 		l.ids.use(rec.car.ID)
 	}
 	for _, id := range c.delete {
-		*l.at(id) = nil
+		l.cars.Put(id, nil)
 		l.ids.use(id)
 	}
 	if l.lines++; l.lines%1024 == 0 { // looking at a clock takes longer than all this
@@ -413,15 +401,7 @@ func (l *loader) apply(c change) {
 }
 
 func (l *loader) catalogue() *catalogue {
-	var records []*record
-	for _, i := range slices.Sorted(maps.Keys(l.pages)) {
-		for _, rec := range l.pages[i] {
-			if rec != nil {
-				records = append(records, rec)
-			}
-		}
-	}
-	c := newCatalogue(records)
+	c := newCatalogue(l.cars.Items())
 	return c.withNextID(max(c.nextID, l.ids.nextID))
 }
 
@@ -534,28 +514,4 @@ func shutdown(server *http.Server) {
 		slog.Warn("Some requests did not end in time and were cut off")
 		server.Close()
 	}
-}
-
-// listenError says what to do about an address that cannot be listened on.
-func listenError(addr string, err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err // without the address, which may be another than the one that was given
-	}
-	var call *os.SyscallError
-	if errors.As(err, &call) {
-		err = call.Err
-	}
-	return fmt.Errorf("cannot listen on %q: %w; choose another address, such as -addr localhost:0 for any free port", addr, err)
-}
-
-// publicAddr is the host and port under which a client on this machine
-// reaches a server that was asked to listen on addr and does on actual.
-func publicAddr(addr string, actual net.Addr) string {
-	host, _, _ := net.SplitHostPort(addr)
-	_, port, _ := net.SplitHostPort(actual.String())
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
 }

@@ -36,6 +36,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cars/internal/answer"
 	"cars/internal/fields"
 	"cars/internal/header"
 	"cars/internal/ijson"
@@ -1384,7 +1385,7 @@ func TestServerTimingSaysWhereTheTimeWent(t *testing.T) {
 			t.Errorf("%s: processing took %s ms, want at least 30", target, match[2])
 		}
 	}
-	if got, want := serverTiming(1_234_567, 100_000_999), "queue;dur=1.234, process;dur=100.000"; got != want {
+	if got, want := answer.Timing(1_234_567, 100_000_999), "queue;dur=1.234, process;dur=100.000"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -3120,22 +3121,6 @@ func TestServerLimitsLeaveRoomForTheProcessingTime(t *testing.T) {
 	}
 }
 
-func TestPublicAddr(t *testing.T) {
-	actual := &net.TCPAddr{IP: net.IPv6zero, Port: 9000}
-	for addr, want := range map[string]string{
-		"localhost:0":    "localhost:9000",
-		":9000":          "localhost:9000",
-		"0.0.0.0:0":      "localhost:9000",
-		"[::]:9000":      "localhost:9000",
-		"[::1]:0":        "[::1]:9000",
-		"192.0.2.7:9000": "192.0.2.7:9000",
-	} {
-		if got := publicAddr(addr, actual); got != want {
-			t.Errorf("%s: got %s, want %s", addr, got, want)
-		}
-	}
-}
-
 // --- what the pattern is worth -----------------------------------------------
 
 // BenchmarkLoops compares three ways to let every request take 100 ms, under
@@ -3171,7 +3156,7 @@ func BenchmarkLoops(b *testing.B) {
 			}
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if resp, err := ask(r.Context(), requests, CarRequest{ID: 1}); err == nil {
-					writeJSON(w, resp.record.json, http.StatusOK)
+					answer.JSON(w, resp.record.json, http.StatusOK)
 				}
 			}))
 			defer server.Close()
@@ -3255,6 +3240,7 @@ func BenchmarkCatalogue(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			r := httptest.NewRequest("GET", "/api/cars", nil)
 			return func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
@@ -3266,7 +3252,7 @@ func BenchmarkCatalogue(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					writeRecords(io.Discard, 16<<10, records)
+					answer.List(discard{}, r, records, (*record).body)
 				}
 			}
 		}

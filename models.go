@@ -147,6 +147,9 @@ type record struct {
 	search string // what the query parameter q searches
 }
 
+// body is the car's JSON alone.
+func (rec *record) body() []byte { return rec.json[:len(rec.json)-len("\n")] }
+
 // newRecord encodes a car. Catalogues have few different makers and categories,
 // so cars share those texts: it saves memory, and lists that look for one find
 // it in the processor's cache.
@@ -311,7 +314,7 @@ func (c change) encode() []byte {
 			if i > 0 {
 				line = append(line, ',')
 			}
-			line = append(line, rec.json[:len(rec.json)-len("\n")]...)
+			line = append(line, rec.body()...)
 		}
 		line = append(line, ']')
 	}

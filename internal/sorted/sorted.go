@@ -5,6 +5,7 @@ package sorted
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sort"
 )
@@ -95,4 +96,41 @@ func (l List[T]) find(key int) (block, index int, found bool) {
 func (l List[T]) splice(b, n int, blocks ...[]T) List[T] {
 	l.blocks = slices.Concat(l.blocks[:b], blocks, l.blocks[b+n:])
 	return l
+}
+
+// A Builder gathers items for a List, in any order of keys; the zero value is empty.
+// It is fast for keys that lie close together, and small for those that do not.
+type Builder[T any] struct {
+	pages map[int]*page[T]
+}
+
+// A page has the items of a range of keys: key k is in page k/len, at k%len.
+type page[T any] [16]*T
+
+// Put puts in an item, in the place of one with the same key if there is one. Nil
+// takes that out. Keys are not negative.
+func (b *Builder[T]) Put(key int, item *T) {
+	const length = len(page[T]{})
+	p := b.pages[key/length]
+	if p == nil {
+		if b.pages == nil {
+			b.pages = make(map[int]*page[T])
+		}
+		p = new(page[T])
+		b.pages[key/length] = p
+	}
+	p[key%length] = item
+}
+
+// Items returns the items by ascending key.
+func (b *Builder[T]) Items() []*T {
+	var items []*T
+	for _, i := range slices.Sorted(maps.Keys(b.pages)) {
+		for _, item := range b.pages[i] {
+			if item != nil {
+				items = append(items, item)
+			}
+		}
+	}
+	return items
 }

@@ -3,6 +3,7 @@ package sorted
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -116,5 +117,37 @@ func BenchmarkList(b *testing.B) {
 				list.Put(all[key-1])
 			}
 		})
+	}
+}
+
+func TestBuilderAgreesWithAMap(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	var b Builder[int]
+	want := map[int]*int{}
+	for range 5000 {
+		key := random.IntN(300)
+		if random.IntN(10) == 0 {
+			key = random.IntN(math.MaxInt)
+		}
+		if random.IntN(3) == 0 {
+			b.Put(key, nil)
+			delete(want, key)
+		} else {
+			item := key
+			b.Put(key, &item)
+			want[key] = &item
+		}
+	}
+	got := b.Items()
+	for i, key := range slices.Sorted(maps.Keys(want)) {
+		if got[i] != want[key] {
+			t.Fatalf("item %d is %d, want %d", i, *got[i], key)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("got %d items, want %d", len(got), len(want))
+	}
+	if items := new(Builder[int]).Items(); len(items) != 0 {
+		t.Errorf("an empty builder has %d items", len(items))
 	}
 }
