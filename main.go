@@ -94,7 +94,7 @@ type config struct {
 // environment. The errors it returns are sentences for the user.
 func parseFlags(args []string, port string) (config, error) {
 	cfg := config{addr: "localhost:8080", data: "cars.jsonl", maxCars: defaultMaxCars, simulation: simulation{delay: defaultDelay}, logFormat: "text"}
-	cfg.guard = guard.Options{MaxInFlight: 10_000, Secret: []string{"/metrics"}, Vital: []string{"/healthz", "/readyz"}, Refuse: sendError}
+	cfg.guard = guard.Options{MaxInFlight: 10_000, Secret: []string{"/metrics"}, Vital: []string{"/healthz", "/readyz", "/metrics"}, Refuse: sendError}
 	set := flag.NewFlagSet("cars", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.StringVar(&cfg.addr, "addr", cfg.addr, "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
@@ -209,7 +209,8 @@ func serve(cfg config) error {
 		return err
 	}
 	var stopping atomic.Bool
-	handler, err := newHouse(cfg, listener.Addr(), file, &stopping)
+	connections := watch.NewConnections()
+	handler, err := newHouse(cfg, listener.Addr(), file, connections, &stopping)
 	if err != nil {
 		return err
 	}
@@ -233,6 +234,7 @@ func serve(cfg config) error {
 
 	server := newServer(cfg, handler)
 	server.TLSConfig = tlsConfig
+	server.ConnState = connections.State
 	served := make(chan error, 1)
 	go func() {
 		if tlsConfig != nil {
@@ -277,7 +279,7 @@ func loadCertificate(cfg config) (*tls.Config, error) {
 
 // newHouse returns the whole server's handler: who watches, who guards, and those
 // who answer.
-func newHouse(cfg config, addr net.Addr, file *catalogueFile, stopping *atomic.Bool) (http.Handler, error) {
+func newHouse(cfg config, addr net.Addr, file *catalogueFile, connections *watch.Connections, stopping *atomic.Bool) (http.Handler, error) {
 	cfg.guard.Loopback = listen.Loopback(addr)
 	switch {
 	case cfg.guard.Loopback:
@@ -294,6 +296,7 @@ func newHouse(cfg config, addr net.Addr, file *catalogueFile, stopping *atomic.B
 	registry := new(metrics.Registry)
 	requests := watch.NewRequests(registry)
 	registry.Gauge("cars_requests_in_flight", "Requests that are being answered.", func() float64 { return float64(g.InFlight()) })
+	registry.Gauge("http_connections_open", "Connections that are open.", func() float64 { return float64(connections.Open()) })
 	registry.Gauge("cars_processor_waiting", "Requests in the processor's hands.", func() float64 { return float64(processorGauges.waiting.Load()) })
 	registry.Counter("cars_processor_busy_seconds_total", "Time that the processor has been doing something.", func() float64 { return time.Duration(processorGauges.busy.Load()).Seconds() })
 	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", func() float64 { return float64(processorGauges.cars.Load()) })

@@ -42,6 +42,7 @@ import (
 	"cars/internal/ijson"
 	"cars/internal/journal"
 	"cars/internal/query"
+	"cars/internal/watch"
 )
 
 // TestMain keeps the log out of the tests' output; those that read it put a
@@ -1173,7 +1174,7 @@ func house(t testing.TB) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, new(catalogueFile), new(atomic.Bool))
+	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, new(catalogueFile), new(watch.Connections), new(atomic.Bool))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1495,7 +1496,7 @@ func TestRefusedRequests(t *testing.T) {
 		if test.public {
 			addr.IP = net.IPv4(192, 0, 2, 1)
 		}
-		handler, err := newHouse(cfg, addr, new(catalogueFile), new(atomic.Bool))
+		handler, err := newHouse(cfg, addr, new(catalogueFile), new(watch.Connections), new(atomic.Bool))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -1546,7 +1547,7 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stopping atomic.Bool
-	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, file, &stopping)
+	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, file, new(watch.Connections), &stopping)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1591,7 +1592,7 @@ func TestMetrics(t *testing.T) {
 		`http_requests_total{method="OPTIONS",route="/api/cars",code="204"} 1`,
 		`http_requests_total{method="GET",route="/metrics",code="200"} 1`,
 		`http_request_duration_seconds_count 8`,
-		`cars_requests_in_flight 1`,
+		`cars_requests_in_flight 0`,
 		`cars_processor_waiting 0`,
 		fmt.Sprintf(`cars_catalogue_cars %d`, len(cars)),
 	} {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"cars/internal/metrics"
@@ -19,6 +20,7 @@ import (
 type Requests struct {
 	counts    *metrics.Counters[key]
 	durations *metrics.Histogram
+	overload  sampler
 }
 
 // A key is what requests are counted by. Clients can choose neither as they like, or
@@ -40,7 +42,8 @@ func NewRequests(r *metrics.Registry) *Requests {
 }
 
 // Wrap watches what next does. It logs refused and failed requests, with the answer,
-// and others at level debug.
+// and others at level debug. Of those that are refused because there are too many, it
+// logs a sample: a line for each would cost more than the refusal.
 func (q *Requests) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -52,7 +55,13 @@ func (q *Requests) Wrap(next http.Handler) http.Handler {
 		}
 		q.counts.Add(key{methodOf(r), routeOf(r), a.status})
 		q.durations.Observe(duration.Seconds())
-		a.log(r, duration)
+		left, logged := 0, true
+		if a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests {
+			left, logged = q.overload.take(start)
+		}
+		if logged {
+			a.log(r, duration, left)
+		}
 	})
 }
 
@@ -106,7 +115,7 @@ func (a *answer) Write(b []byte) (int, error) {
 
 // log writes the line of a request, if there is to be one: at level warn for what was
 // refused or could not be done, at info for other mistakes of clients.
-func (a *answer) log(r *http.Request, duration time.Duration) {
+func (a *answer) log(r *http.Request, duration time.Duration, left int) {
 	level := slog.LevelDebug
 	switch {
 	case a.status >= 500, a.status == 401, a.status == 403, a.status == 429:
@@ -122,7 +131,35 @@ func (a *answer) log(r *http.Request, duration time.Duration) {
 	if a.status >= 400 {
 		line += fmt.Sprintf(", to %s for host %q: %s", r.RemoteAddr, shorten(r.Host), strings.ReplaceAll(strings.TrimSpace(string(a.failure)), "\n", " "))
 	}
+	if left > 0 {
+		line += fmt.Sprintf(" (and %d more before)", left)
+	}
 	logger.Log(context.Background(), level, line)
+}
+
+// A sampler picks a few of many events.
+type sampler struct {
+	mu     sync.Mutex
+	second int64 // in which so many were picked
+	picked int
+	left   int // out since the last that was picked
+}
+
+// take reports whether an event is picked, and then how many were left out before it.
+func (s *sampler) take(now time.Time) (left int, picked bool) {
+	const most = 10 // in a second: enough to see what is the matter
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if second := now.Unix(); second != s.second {
+		s.second, s.picked = second, 0
+	}
+	if s.picked == most {
+		s.left++
+		return 0, false
+	}
+	s.picked++
+	left, s.left = s.left, 0
+	return left, true
 }
 
 // shorten keeps a line from being as long as clients like.

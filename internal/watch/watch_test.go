@@ -9,9 +9,73 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"cars/internal/metrics"
 )
+
+// TestOverloadIsLoggedInSamples, other failures are logged each.
+func TestOverloadIsLoggedInSamples(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		status := 0
+		handler := NewRequests(new(metrics.Registry)).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "no", status)
+		}))
+		var logged bytes.Buffer
+		log.SetOutput(&logged)
+		defer log.SetOutput(io.Discard)
+		lines := func(n int) (count int) {
+			logged.Reset()
+			for range n {
+				handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+			}
+			return strings.Count(logged.String(), "\n")
+		}
+		for _, status = range []int{503, 429} {
+			if got := lines(1000); got != 10 {
+				t.Errorf("%d: got %d lines, want 10", status, got)
+			}
+			time.Sleep(time.Second)
+			if got := lines(1); got != 1 || !strings.Contains(logged.String(), "no (and 990 more before)\n") {
+				t.Errorf("%d: a second later: logged %q", status, &logged)
+			}
+			time.Sleep(time.Second)
+		}
+		for _, status = range []int{400, 403, 500, 507} {
+			if got := lines(100); got != 100 {
+				t.Errorf("%d: got %d lines, want 100", status, got)
+			}
+		}
+	})
+}
+
+func TestMemoryIsGivenBackAfterACrowd(t *testing.T) {
+	freed := 0
+	c := Connections{free: func() { freed++ }}
+	come := func(n int) {
+		for range n {
+			c.State(nil, http.StateNew)
+			c.State(nil, http.StateActive)
+			c.State(nil, http.StateIdle)
+		}
+	}
+	leave := func(n int) {
+		for range n {
+			c.State(nil, http.StateClosed)
+		}
+	}
+	for i, step := range []struct{ come, leave, freed int }{{999, 999, 0}, {1000, 899, 0}, {0, 1, 1}, {0, 100, 1}, {20_000, 17_999, 1}, {0, 1, 2}, {0, 1800, 3}, {0, 200, 3}} {
+		come(step.come)
+		leave(step.leave)
+		if freed != step.freed {
+			t.Errorf("step %d: given back %d times, want %d", i, freed, step.freed)
+		}
+	}
+	if open := c.Open(); open != 0 {
+		t.Errorf("%d connections are open", open)
+	}
+}
 
 func TestRequestsAreCountedAndLogged(t *testing.T) {
 	var registry metrics.Registry
