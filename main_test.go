@@ -2140,16 +2140,18 @@ func FuzzTarget(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if r.URL.Path == "/metrics" { // which is not JSON
+			return
+		}
 		rec := httptest.NewRecorder()
 		handler.ServeHTTP(rec, r)
 		checkAnswer(t, rec)
-		if rec.Code != 200 && rec.Code != 400 && rec.Code != 404 {
+		otherHost := rec.Code == 403 && r.Host != "localhost"
+		if rec.Code != 200 && rec.Code != 400 && rec.Code != 404 && !otherHost {
 			t.Errorf("%q: got %d", target, rec.Code)
 		}
 	})
 }
-
-// --- flags --------------------------------------------------------------------
 
 // --- writes -----------------------------------------------------------------
 
@@ -3069,6 +3071,8 @@ func askOverHTTP(t *testing.T, req CarRequest) CarResponse {
 	t.Errorf("%s %s: got %d %s", method, target, rec.Code, rec.Body)
 	return CarResponse{}
 }
+
+// --- flags --------------------------------------------------------------------
 
 func TestParseFlags(t *testing.T) {
 	tests := []struct {
