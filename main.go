@@ -501,7 +501,9 @@ func newServer(cfg config, handler http.Handler) *http.Server {
 		WriteTimeout: max(maxDelay, cfg.simulation.delay+cfg.simulation.jitter) + 10*time.Second,
 		// 16 KiB: net/http reads 4 KiB beyond this before it answers 431.
 		MaxHeaderBytes: (16 - 4) << 10,
-		ErrorLog:       slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+		// OPTIONS * is judged as all other requests are, not answered before.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
 }
 

@@ -61,6 +61,8 @@ func TestRawSockets(t *testing.T) {
 		{"GET / HTTP/1.1\r\nHost:\r\n\r\n", 403, ours},
 		{"GET http://evil.com/" + host + "\r\n", 403, ours}, // the target counts, not Host (RFC 9112, section 3.2.2)
 		{"GET *" + host + "\r\n", 404, ours},
+		{"OPTIONS *" + host + "\r\n", 404, ours},
+		{"OPTIONS * HTTP/1.1\r\nHost: evil.com\r\n\r\n", 403, ours},
 		{"CONNECT localhost:80" + host + "\r\n", 404, ours},
 		{"TRACE /" + host + "\r\n", 404, ours},
 		{"BREW /api/cars" + host + "\r\n", 405, ours},

@@ -32,7 +32,7 @@ func splitHost(hostport string) (host, port string, ok bool) {
 // isPort reports whether s is a port, which may be empty (RFC 3986, section 3.2.3).
 func isPort(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 16)
-	return s == "" || err == nil && s[0] != '+'
+	return s == "" || err == nil
 }
 
 // isLoopback reports whether a name or address cannot be any other machine's. Names
@@ -40,7 +40,7 @@ func isPort(s string) bool {
 // a loopback address, and nobody calls this machine so who means well.
 func isLoopback(host string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.Unmap().IsLoopback()
+		return addr.IsLoopback()
 	}
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
@@ -55,14 +55,10 @@ func (g *Guard) hostAllowed(hostport string) bool {
 // originAllowed reports whether pages of the origin that r comes from may write. What
 // has no origin was not sent by a page.
 func (g *Guard) originAllowed(r *http.Request) bool {
-	switch lines := r.Header["Origin"]; len(lines) {
-	case 0:
-	case 1:
+	if lines := r.Header["Origin"]; len(lines) == 1 {
 		if origin, host, ok := parseOrigin(lines[0]); ok && (isLoopback(host) || g.origins[origin]) {
 			return true
 		}
-	default:
-		return false
 	}
 	// CrossOriginProtection lets reading methods pass, so it is asked about another.
 	// It also lets pass what says that it is of the same origin, or by the user's own
