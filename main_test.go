@@ -1467,7 +1467,6 @@ func TestOptions(t *testing.T) {
 func TestRefusedRequests(t *testing.T) {
 	simulationOff(t)
 	logged := captureLog(t)
-	t.Setenv("CARS_TOKEN", "secret")
 	for _, test := range []struct {
 		flags          string
 		token          string

@@ -282,7 +282,9 @@ func (p *processor) judge() {
 // it is as if they had never been made, but for their IDs: what has reached the
 // disk is not certain, so these are not given to others.
 func (p *processor) finish(err error) {
-	p.woke = time.Now()
+	if p.woke.IsZero() { // or judge calls, on whose time this is
+		p.woke = time.Now()
+	}
 	b := p.batch
 	p.batch = nil
 	if err == nil {
