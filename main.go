@@ -1,5 +1,6 @@
 // The front door: flags, the server's limits, and the order in which things
-// start and stop. It runs on the main goroutine.
+// start and stop, on the main goroutine. And the cellar: the catalogue's file, which
+// main opens and closes, and for which keep runs on a goroutine of its own.
 
 // Cars is a JSON REST server for a catalogue of cars, in which one goroutine
 // owns the catalogue and every HTTP handler reaches it through one channel.

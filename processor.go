@@ -1,5 +1,6 @@
 // The owner: one goroutine that holds the catalogue, the loop it runs, and
-// what each operation does. Everything in this file runs on that goroutine.
+// what each operation does. All that changes anything in this file runs on that
+// goroutine; a catalogue and a commit are values, which others may read.
 
 package main
 
