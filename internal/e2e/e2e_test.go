@@ -25,6 +25,13 @@ import (
 var scratch string
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(generatorEnv); config != "" {
+		if err := generate(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	var err error
 	if scratch, err = os.MkdirTemp("", "cars-e2e-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -55,7 +62,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 // command is the server's command line, not yet started. Without -data in args
 // it keeps its cars in memory, or the tests would meet in one file.
-func command(t *testing.T, args ...string) *exec.Cmd {
+func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -92,7 +99,7 @@ func start(t *testing.T, args ...string) *server {
 
 // launch runs the binary with one more line of environment. What is left of it
 // at the end of the test is killed.
-func launch(t *testing.T, env string, args ...string) *server {
+func launch(t testing.TB, env string, args ...string) *server {
 	t.Helper()
 	cmd := command(t, args...)
 	cmd.Env = append(os.Environ(), env)
@@ -224,7 +231,7 @@ func TestLogLevelWarnLogsWarningsOnly(t *testing.T) {
 }
 
 // freeAddr returns an address that nobody listens on at the moment.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	listener, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
