@@ -1,6 +1,5 @@
 // The front door: flags, the server's limits, and the order in which things
-// start and stop, on the main goroutine. And the cellar: the catalogue's file, which
-// main opens and closes, and for which keep runs on a goroutine of its own.
+// start and stop, on the main goroutine.
 
 // Cars is a JSON REST server for a catalogue of cars, in which one goroutine
 // owns the catalogue and every HTTP handler reaches it through one channel.
@@ -18,7 +17,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"iter"
 	"log"
 	"log/slog"
 	"net"
@@ -36,11 +34,10 @@ import (
 
 	"cars/internal/flags"
 	"cars/internal/guard"
-	"cars/internal/journal"
+	"cars/internal/items"
 	"cars/internal/lines"
 	"cars/internal/listen"
 	"cars/internal/metrics"
-	"cars/internal/sorted"
 	"cars/internal/watch"
 )
 
@@ -254,7 +251,11 @@ func serve(cfg config) error {
 	stopped := make(chan struct{})
 	go func() {
 		shutdown(server)
-		file.close()
+		if file != nil {
+			if err := file.Close(); err != nil {
+				slog.Warn(err.Error())
+			}
+		}
 		slog.Info("Stopped")
 		close(stopped)
 	}()
@@ -280,7 +281,7 @@ func loadCertificate(cfg config) (*tls.Config, error) {
 
 // newHouse returns the whole server's handler: who watches, who guards, and those
 // who answer.
-func newHouse(cfg config, addr net.Addr, file *catalogueFile, connections *watch.Connections, stopping *atomic.Bool) (http.Handler, error) {
+func newHouse(cfg config, addr net.Addr, file *items.File[record], connections *watch.Connections, stopping *atomic.Bool) (http.Handler, error) {
 	cfg.guard.Loopback = listen.Loopback(addr)
 	switch {
 	case cfg.guard.Loopback:
@@ -301,14 +302,16 @@ func newHouse(cfg config, addr net.Addr, file *catalogueFile, connections *watch
 	registry.Gauge("cars_processor_waiting", "Requests in the processor's hands.", func() float64 { return float64(processorGauges.waiting.Load()) })
 	registry.Counter("cars_processor_busy_seconds_total", "Time that the processor has been doing something.", func() float64 { return time.Duration(processorGauges.busy.Load()).Seconds() })
 	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", func() float64 { return float64(processorGauges.cars.Load()) })
-	file.show(registry)
+	if file != nil {
+		showFile(registry, file)
+	}
 	metrics.AddProcess(registry)
 	registry.Info("cars_build_info", "What is running.", "version", version())
 	handler := newHandler(registry, func() string {
 		switch {
 		case stopping.Load():
 			return "The server is stopping"
-		case file.failed():
+		case file != nil && file.Failed():
 			return "Storage has failed; writes are refused until the server is started anew"
 		}
 		return ""
@@ -316,151 +319,38 @@ func newHouse(cfg config, addr net.Addr, file *catalogueFile, connections *watch
 	return guard.Linger(requests.Wrap(recoverPanics(g.Wrap(handler)))), nil
 }
 
-// A catalogueFile is where changes are kept. Its zero value keeps none.
-type catalogueFile struct {
-	journal *journal.Journal
-	writes  *metrics.Histogram // in a batch
-	syncs   *metrics.Histogram // in seconds
-}
-
 // openStore opens the catalogue's file, or makes one with the built-in cars. Without
-// a path the store is in memory.
-func openStore(path string, maxCars int) (s store, file *catalogueFile, err error) {
-	s, file = builtIn(), new(catalogueFile)
+// a path the store is in memory, and file nil.
+func openStore(path string, maxCars int) (s store, file *items.File[record], err error) {
+	s = builtIn()
 	s.maxCars = maxCars
 	if path == "" {
-		return s, file, nil
+		return s, nil, nil
 	}
 	if info, err := os.Stat(path); err == nil {
 		// Most of what loading makes stays, so looking for garbage is in vain at first.
 		defer runtime.KeepAlive(newBallast(int(min(2*info.Size(), 512<<20))))
 	}
-	l := newLoader(path)
-	if file.journal, err = journal.Open(path, linesOf(s.catalogue), parseChange, l.apply); err != nil {
+	file, records, nextID, err := items.Open(path, recordFormat, newRecords(cars))
+	if err != nil {
 		return s, nil, err
 	}
-	s.catalogue = l.catalogue()
-	slog.Info(fmt.Sprintf("The catalogue in %s has %d cars", path, s.catalogue.cars.Len()))
+	s.catalogue = newCatalogue(records).withNextID(nextID)
+	slog.Info(fmt.Sprintf("The catalogue in %s has %d cars", path, len(records)))
 	go debug.FreeOSMemory() // what loading needed beside the catalogue
-	file.compactIfWorthwhile(s.catalogue)
-	commits, committed := make(chan commit, 1), make(chan error, 1)
+	commits, committed := make(chan items.Commit[record], 1), make(chan error, 1)
 	s.commits, s.committed = commits, committed
-	go file.keep(commits, committed)
+	go file.Keep(commits, committed)
 	return s, file, nil
 }
 
-// close returns when what has been acknowledged is in the file, and nothing more
-// goes there.
-func (f *catalogueFile) close() {
-	if f.journal == nil {
-		return
-	}
-	if err := f.journal.Close(); err != nil {
-		slog.Warn(err.Error())
-	}
-}
-
-func (f *catalogueFile) failed() bool { return f.journal != nil && f.journal.Failed() }
-
-// show adds the file's metrics.
-func (f *catalogueFile) show(r *metrics.Registry) {
-	if f.journal == nil {
-		return
-	}
-	r.Gauge("cars_journal_bytes", "Size of the catalogue's file.", func() float64 { return float64(f.journal.Size()) })
-	f.writes = metrics.NewHistogram(r, "cars_journal_batch_writes", "Writes in a batch that was made durable.", 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-	f.syncs = metrics.NewHistogram(r, "cars_journal_sync_seconds", "Time that the disk took to make a batch durable.", 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-	f.journal.Synced = func(d time.Duration) { f.syncs.Observe(d.Seconds()) }
-}
-
-// A loader makes a catalogue of the changes in a file.
-type loader struct {
-	path   string
-	cars   sorted.Builder[record]
-	ids    catalogue // keeps the next ID
-	lines  int
-	report *time.Ticker // says when to log how far it is
-}
-
-func newLoader(path string) *loader {
-	return &loader{path: path, report: time.NewTicker(time.Second)}
-}
-
-func (l *loader) apply(c change) {
-	for _, rec := range c.put {
-		l.cars.Put(rec.car.ID, rec)
-		l.ids.use(rec.car.ID)
-	}
-	for _, id := range c.delete {
-		l.cars.Put(id, nil)
-		l.ids.use(id)
-	}
-	if l.lines++; l.lines%1024 == 0 { // looking at a clock takes longer than all this
-		select {
-		case <-l.report.C:
-			slog.Info(fmt.Sprintf("Loading %s: %d lines so far", l.path, l.lines))
-		default:
-		}
-	}
-}
-
-func (l *loader) catalogue() *catalogue {
-	c := newCatalogue(l.cars.Items())
-	return c.withNextID(max(c.nextID, l.ids.nextID))
-}
-
-// linesOf returns the lines of a file that makes nothing but this catalogue: one for
-// each car, so that people can find them, and one for the last ID that was given if
-// that car is no more.
-func linesOf(c *catalogue) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for _, block := range c.cars.Blocks() {
-			for i := range block {
-				if !yield(change{put: block[i : i+1]}.encode()) {
-					return
-				}
-			}
-		}
-		last := c.nextID - 1
-		if _, found := c.cars.Get(last); !found && last > 0 {
-			yield(change{delete: []int{last}}.encode())
-		}
-	}
-}
-
-// keep makes commits durable, one after the other, for the life of the process. It
-// is where the processor's waiting for the disk is done.
-func (f *catalogueFile) keep(commits <-chan commit, committed chan<- error) {
-	var trouble string // what was last logged, and lasts
-	for c := range commits {
-		var err error
-		if what := c.change(); len(what.put)+len(what.delete) > 0 { // or an empty catalogue was replaced by another
-			err = f.journal.Append(what.encode())
-		}
-		committed <- err
-		if err != nil {
-			if err.Error() != trouble { // or a full disk would be filled with this line
-				slog.Error(err.Error())
-			}
-			trouble = err.Error()
-			continue
-		}
-		trouble = ""
-		if f.writes != nil {
-			f.writes.Observe(float64(len(c.ids)))
-		}
-		f.compactIfWorthwhile(c.after)
-	}
-}
-
-// compactIfWorthwhile compacts a file that is long, and more than twice as long as
-// it needs to be to hold the catalogue c.
-func (f *catalogueFile) compactIfWorthwhile(c *catalogue) {
-	const long = 1 << 20
-	const perCar = int64(len(`{"put":[],"crc":"9ae0daaf"}`))
-	if size := f.journal.Size(); size > long && size > 2*(c.size+perCar*int64(c.cars.Len())) {
-		f.journal.Compact(linesOf(c))
-	}
+// showFile adds the metrics of the catalogue's file.
+func showFile(r *metrics.Registry, file *items.File[record]) {
+	r.Gauge("cars_journal_bytes", "Size of the catalogue's file.", func() float64 { return float64(file.Size()) })
+	writes := metrics.NewHistogram(r, "cars_journal_batch_writes", "Writes in a batch that was made durable.", 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+	file.Written = func(n int) { writes.Observe(float64(n)) }
+	syncs := metrics.NewHistogram(r, "cars_journal_sync_seconds", "Time that the disk took to make a batch durable.", 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+	file.Synced = func(d time.Duration) { syncs.Observe(d.Seconds()) }
 }
 
 // startLog sends log lines of level and above to out, until the function it

@@ -40,6 +40,7 @@ import (
 	"cars/internal/fields"
 	"cars/internal/header"
 	"cars/internal/ijson"
+	"cars/internal/items"
 	"cars/internal/journal"
 	"cars/internal/query"
 	"cars/internal/watch"
@@ -476,13 +477,13 @@ func TestAbandonedRequestsDoNotPileUp(t *testing.T) {
 // it: it receives from commits and sends to committed, whenever it likes.
 type disk struct {
 	loop
-	commits   chan commit
+	commits   chan items.Commit[record]
 	committed chan error
 }
 
 // startLoopOnDisk starts a loop that does not simulate.
 func startLoopOnDisk(t *testing.T) disk {
-	d := disk{loop{make(chan CarRequest), make(chan simulation)}, make(chan commit, 1), make(chan error)}
+	d := disk{loop{make(chan CarRequest), make(chan simulation)}, make(chan items.Commit[record], 1), make(chan error)}
 	stop := make(chan struct{})
 	p := newProcessor(d.requests, d.simulations, stop)
 	p.commits, p.committed = d.commits, d.committed
@@ -513,16 +514,16 @@ func rename(id int, name string) CarRequest {
 func TestNothingIsVisibleBeforeItIsCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startLoopOnDisk(t)
+		before := (<-d.send(CarRequest{Op: listCars})).catalogue
 		write := d.send(rename(1, "A"))
-		step := <-d.commits
-		if got := step.after.read(CarRequest{ID: 1}).Car.Name; got != "A" {
-			t.Errorf("what is being committed has the name %q, want A", got)
+		if rec, _ := (<-d.commits).Items.Get(1); rec.car.Name != "A" {
+			t.Errorf("what is being committed has the name %q, want A", rec.car.Name)
 		}
 		// The disk hangs; reads go on, and see nothing of it.
 		for range 3 {
 			time.Sleep(time.Hour)
 			checkResponse(t, <-d.send(CarRequest{ID: 1}), "Audi A4", "")
-			if list := <-d.send(CarRequest{Op: listCars}); list.catalogue != step.before {
+			if list := <-d.send(CarRequest{Op: listCars}); list.catalogue != before {
 				t.Error("a list shows what is not committed")
 			}
 		}
@@ -551,10 +552,8 @@ func TestWritesGatherWhileABatchIsCommitted(t *testing.T) {
 		checkNoAnswer(t, append(inSecond, first)...)
 		d.committed <- nil
 		checkResponse(t, <-first, "A", "")
-		step := <-d.commits
-		if step.before.read(CarRequest{ID: 1}).Car.Name != "A" {
-			t.Error("the second batch does not begin with what the first left")
-		}
+		<-d.commits
+		checkResponse(t, <-d.send(CarRequest{ID: 1}), "A", "")
 		checkNoAnswer(t, inSecond...)
 		d.committed <- nil
 		for i, want := range []struct{ car, error string }{
@@ -689,7 +688,7 @@ func TestCallerOfAWriteGoesAway(t *testing.T) {
 
 func TestAbandonedWritesDoNotPileUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		commits := make(chan commit, 1)
+		commits := make(chan items.Commit[record], 1)
 		p := newProcessor(nil, nil, nil)
 		p.commits, p.simulation = commits, simulation{}
 		gone := make(chan struct{})
@@ -713,7 +712,6 @@ func TestAbandonedWritesDoNotPileUp(t *testing.T) {
 func TestCatalogueAgreesWithTheObvious(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	c, want, nextID := newCatalogue(nil), map[int]Car{}, 1
-	file := newLoader("file")
 	for step := range 20_000 {
 		id := 1 + random.IntN(60)
 		car := randomCars(random, 1)[0]
@@ -771,23 +769,14 @@ func TestCatalogueAgreesWithTheObvious(t *testing.T) {
 		if c.hash != before.hash || c.nextID != before.nextID {
 			t.Fatalf("step %d, %v %d: the old catalogue was changed", step, req.Op, id)
 		}
-		if resp.Error == nil {
-			line := commit{c, after, []int{resp.Car.ID}}.change().encode()
-			read, err := parseChange(line, true)
-			if err != nil {
-				t.Fatalf("%s: %v", line, err)
-			}
-			file.apply(read)
-		}
 		c = after
 		if c.nextID != nextID || c.cars.Len() != len(want) {
 			t.Fatalf("step %d, %v %d: got next ID %d and %d cars, want %d and %d", step, req.Op, id, c.nextID, c.cars.Len(), nextID, len(want))
 		}
 	}
-	checkSame(t, file.catalogue(), c)
 	records := slices.Concat(c.cars.Blocks()...)
-	if fresh := newCatalogue(records); fresh.hash != c.hash || fresh.size != c.size {
-		t.Error("hash or size is not that of the cars")
+	if fresh := newCatalogue(records); fresh.hash != c.hash {
+		t.Error("the hash is not that of the cars")
 	}
 	for i, id := range slices.Sorted(maps.Keys(want)) {
 		if records[i].car != want[id] {
@@ -802,8 +791,8 @@ func TestCatalogueAgreesWithTheObvious(t *testing.T) {
 // included.
 func checkSame(t *testing.T, got, want *catalogue) {
 	t.Helper()
-	if got.nextID != want.nextID || got.hash != want.hash || got.size != want.size || got.etag("") != want.etag("") {
-		t.Errorf("got next ID %d, hash %x and size %d, want %d, %x and %d", got.nextID, got.hash, got.size, want.nextID, want.hash, want.size)
+	if got.nextID != want.nextID || got.hash != want.hash || got.etag("") != want.etag("") {
+		t.Errorf("got next ID %d and hash %x, want %d and %x", got.nextID, got.hash, want.nextID, want.hash)
 	}
 	gotRecords, wantRecords := slices.Concat(got.cars.Blocks()...), slices.Concat(want.cars.Blocks()...)
 	if len(gotRecords) != len(wantRecords) {
@@ -817,7 +806,7 @@ func checkSame(t *testing.T, got, want *catalogue) {
 }
 
 // openTest opens the catalogue's file at path, and starts a loop on it.
-func openTest(t *testing.T, path string) (l loop, s store, closeStore func()) {
+func openTest(t *testing.T, path string) (l loop, s store, closeStore func() error) {
 	t.Helper()
 	s, file, err := openStore(path, defaultMaxCars)
 	if err != nil {
@@ -828,7 +817,7 @@ func openTest(t *testing.T, path string) (l loop, s store, closeStore func()) {
 	p.store = s
 	go p.run()
 	l.simulations <- simulation{}
-	return l, s, file.close
+	return l, s, file.Close
 }
 
 func TestReplayedStateEqualsTheStateBefore(t *testing.T) {
@@ -881,255 +870,125 @@ func TestReplayedStateEqualsTheStateBefore(t *testing.T) {
 	closeStore()
 }
 
-// TestCutLines has a file whose last line, with escapes in it, ends at every offset.
-func TestCutLines(t *testing.T) {
-	first := change{put: newRecords(cars[:1])}.encode()
-	last := change{put: newRecords([]Car{{ID: 2, Name: "\"\\", Manufacturer: "\u2028é"}}), delete: []int{3}}.encode()
-	for end := range len(last) {
-		path := filepath.Join(t.TempDir(), "cars.jsonl")
-		if err := os.WriteFile(path, slices.Concat(first, []byte{'\n'}, last[:end]), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		s, file, err := openStore(path, defaultMaxCars)
-		if err != nil || s.catalogue.cars.Len() != 1 {
-			t.Fatalf("cut at %d: %v", end, err)
-		}
-		file.close()
-	}
-}
-
-// TestFileHasOnlyJSON: also when a batch has changed nothing after all.
-func TestFileHasOnlyJSON(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cars.jsonl")
-	l, _, closeStore := openTest(t, path)
-	for _, req := range []CarRequest{
-		{Op: replaceCars, Write: &write{catalogue: newCatalogue(nil)}},
-		{Op: replaceCars, Write: &write{catalogue: newCatalogue(nil)}},
-		{Op: createCar, Write: &write{car: Car{Name: "A", Manufacturer: "B"}}},
-	} {
-		if resp := <-l.send(req); resp.Error != nil {
-			t.Fatal(resp.Error)
-		}
-	}
-	closeStore()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range bytes.Lines(data) {
-		if !json.Valid(line) {
-			t.Errorf("got line %q", line)
-		}
-	}
-}
-
-// TestTroubleIsLoggedOnce, and not for every write: the log may be on the disk that
-// is full.
-func TestTroubleIsLoggedOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cars.jsonl")
-	l, _, closeStore := openTest(t, path)
-	defer closeStore()
-	logged := captureLog(t)
-	if err := os.Remove(path); err != nil {
-		t.Skip("a file that is open cannot be removed here: ", err)
-	}
-	for range 5 {
-		if resp := <-l.send(rename(1, "A")); !errors.Is(resp.Error, errNotCommitted) {
-			t.Errorf("got %+v", resp)
-		}
-	}
-	if n := strings.Count(logged.String(), "ERROR"); n != 1 || !strings.Contains(logged.String(), path) {
-		t.Errorf("logged %d times: %q", n, logged)
-	}
-}
-
 // TestIDsOfABatchAreNotGivenAgain has a car that lived for no longer than a batch,
 // deleted by itself or with all others.
 func TestIDsOfABatchAreNotGivenAgain(t *testing.T) {
-	before := newCatalogue(newRecords(cars))
 	for _, end := range []CarRequest{
 		{ID: 33, Op: deleteCar, Write: &write{}},
 		{Op: replaceCars, Write: &write{catalogue: newCatalogue(nil)}},
 	} {
-		b := &batch{after: before}
-		for _, req := range []CarRequest{{Op: createCar, Write: &write{}}, end} {
-			b.add(turn{CarRequest: req}, defaultMaxCars)
-		}
-		l := newLoader("file")
-		for line := range linesOf(before) {
-			c, _ := parseChange(line, true)
-			l.apply(c)
-		}
-		c, err := parseChange(commit{before, b.after, b.ids}.change().encode(), true)
+		path := filepath.Join(t.TempDir(), "cars.jsonl")
+		s, file, err := openStore(path, defaultMaxCars)
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.apply(c)
-		checkSame(t, l.catalogue(), b.after)
-		if b.after.nextID != 34 {
-			t.Errorf("got next ID %d, want 34", b.after.nextID)
+		p := newProcessor(nil, nil, nil)
+		p.store, p.simulation = s, simulation{}
+		for _, req := range []CarRequest{{Op: createCar, Write: &write{}}, end} {
+			req.Response = make(chan CarResponse, 1)
+			p.accept(req)
 		}
-	}
-}
-
-// TestLinesMakeTheCatalogue is about what a compaction writes.
-func TestLinesMakeTheCatalogue(t *testing.T) {
-	for _, c := range []*catalogue{
-		newCatalogue(nil),
-		newCatalogue(nil).withNextID(8),
-		newCatalogue(newRecords(generateCars(2000))),
-		newCatalogue(newRecords(cars)).withNextID(maxID),
-		newCatalogue(newRecords([]Car{{ID: 7, Name: "\u2028", Manufacturer: "B"}, {ID: maxID, Name: "C"}})),
-	} {
-		l := newLoader("file")
-		for line := range linesOf(c) {
-			read, err := parseChange(line, true)
-			if err != nil {
-				t.Fatalf("%s: %v", line, err)
-			}
-			l.apply(read)
-		}
-		checkSame(t, l.catalogue(), c)
-	}
-}
-
-func TestHandWrittenLines(t *testing.T) {
-	const audi = `{"id":1,"name":"Audi A4","manufacturer":"Audi","category":"Sedan","year":2024,"price":42000,"imageUrl":"/images/sedan.svg","details":{"engine":"2.0L Inline-4","horsepower":201,"transmission":"7-speed Automatic","drivetrain":"All-Wheel Drive"}}`
-	spaced := strings.NewReplacer(",", ", ", ":", ": ", "{", "{ ").Replace(audi)
-	for _, test := range []struct{ line, want string }{
-		{`{"put":[` + audi + `]}`, "puts [1], deletes []"},
-		{`{"put":[` + audi + `],"delete":[7]}`, "puts [1], deletes [7]"},
-		{`{"delete":[9007199254740991,1]}`, "puts [], deletes [9007199254740991 1]"},
-		{`{"put":[` + strings.Replace(audi, `"id":1,`, `"id":4503599627370496,`, 1) + `]}`, "puts [4503599627370496], deletes []"},
-		{`{"put":[` + strings.Replace(audi, `"id":1,`, `"id":4503599627370497,`, 1) + `]}`, "put: [0].id must be at most 4503599627370496"},
-		{` { "put" : [ ` + spaced + ` ] , "delete" : [ 7 , 8 ] } `, "puts [1], deletes [7 8]"},
-		{`{"delete":[7],"put":[` + audi + `]}`, "puts [1], deletes [7]"},
-		{`{"put":[{"id":5,"name":"A","manufacturer":"B"},{"manufacturer":"B","name":" C ","id":4,"details":{"horsepower":1e2}}]}`, "puts [5 4], deletes []"},
-		{`{}`, "puts [], deletes []"},
-		{`{"put":[],"delete":[]}`, "puts [], deletes []"},
-		{`{"put":[` + strings.Replace(audi, "2024", "1850", 1) + `]}`, "put: [0].year must be 0 or between 1886 and"},
-		{`{"put":[` + audi + `,` + audi + `]}`, "put: [1].id is also that of [0]"},
-		{`{"put":[` + strings.Replace(audi, `"id":1,`, "", 1) + `]}`, "put: [0].id is required"},
-		{`{"put":[` + strings.Replace(audi, `"id":1,`, `"id":0,`, 1) + `]}`, "put: [0].id must be at least 1"},
-		{`{"put":[` + strings.Replace(audi, `"id":1,`, `"id":9007199254740992,`, 1) + `]}`, "put: [0].id must be at most"},
-		{`{"put":[` + strings.Replace(audi, `"year"`, `"Year"`, 1) + `]}`, "put: [0].Year is not a known field; did you mean year?"},
-		{`{"put":[` + strings.Replace(audi, `"name":"Audi A4"`, `"name":"\ud800"`, 1) + `]}`, "it has half of a surrogate pair at offset 24"},
-		{`{"put":[` + strings.Replace(audi, `"name":`, `"name":"x","name":`, 1) + `]}`, `put: The key "name" occurs twice`},
-		{`{"put":[` + strings.Replace(audi, "Audi A4", "\xff", 1) + `]}`, "it is not valid UTF-8"},
-		{`{"put":[7]}`, "put: [0] must be an object"},
-		{`{"put":{}}`, "put: it must be a JSON array"},
-		{`{"put":null}`, "put: it must be a JSON array"},
-		{`{"delete":[0]}`, "delete: there must be nothing but IDs"},
-		{`{"delete":[1.5]}`, "delete: there must be nothing but IDs"},
-		{`{"delete":["1"]}`, "delete: there must be nothing but IDs"},
-		{`{"delete":7}`, "delete: it must be a JSON array"},
-		{`{"delete":[1],"delete":[2]}`, `The key "delete" occurs twice`},
-		{`{"set":[]}`, `"set" is not a known key`},
-		{`{"crc":"00000000","delete":[1]}`, `"crc" is not a known key: a line has put, delete and, unless a person wrote it, crc at its end`},
-		{`[]`, "it must be a JSON object"},
-		{`null`, "it must be a JSON object"},
-		{`7`, "it must be a JSON object"},
-	} {
-		c, err := parseChange([]byte(test.line), false)
-		var ids []int
-		for _, rec := range c.put {
-			ids = append(ids, rec.car.ID)
-			if want := newRecord(rec.car); !reflect.DeepEqual(rec, want) {
-				t.Errorf("%s: got %+v, want %+v", test.line, rec, want)
-			}
-		}
-		got := fmt.Sprintf("puts %v, deletes %v", ids, c.delete)
+		p.judge()
+		p.finish(<-p.committed)
+		file.Close()
+		s, file, err = openStore(path, defaultMaxCars)
 		if err != nil {
-			got = err.Error()
+			t.Fatal(err)
 		}
-		if !strings.HasPrefix(got, test.want) {
-			t.Errorf("%s: got %s, want %s", test.line, got, test.want)
+		file.Close()
+		checkSame(t, s.catalogue, p.catalogue)
+		if s.catalogue.nextID != 34 {
+			t.Errorf("got next ID %d, want 34", s.catalogue.nextID)
+		}
+	}
+}
+
+func TestHandWrittenCars(t *testing.T) {
+	const audi = `{"id":1,"name":"Audi A4","manufacturer":"Audi","category":"Sedan","year":2024,"price":42000,"imageUrl":"/images/sedan.svg","details":{"engine":"2.0L Inline-4","horsepower":201,"transmission":"7-speed Automatic","drivetrain":"All-Wheel Drive"}}`
+	for _, test := range []struct{ cars, want string }{
+		{audi, "1"},
+		{strings.Replace(audi, `"id":1,`, `"id":4503599627370496,`, 1), "4503599627370496"},
+		{strings.Replace(audi, `"id":1,`, `"id":4503599627370497,`, 1), "put: [0].id must be at most 4503599627370496"},
+		{strings.NewReplacer(",", ", ", ":", ": ", "{", "{ ").Replace(audi), "1"},
+		{`{"id":5,"name":"A","manufacturer":"B"},{"manufacturer":"B","name":" C ","id":4,"details":{"horsepower":1e2}}`, "4 5"},
+		{strings.Replace(audi, "2024", "1850", 1), "put: [0].year must be 0 or between 1886 and"},
+		{audi + `,` + audi, "put: [1].id is also that of [0]"},
+		{strings.Replace(audi, `"id":1,`, "", 1), "put: [0].id is required"},
+		{strings.Replace(audi, `"id":1,`, `"id":0,`, 1), "put: [0].id must be at least 1"},
+		{strings.Replace(audi, `"id":1,`, `"id":9007199254740992,`, 1), "put: [0].id must be at most"},
+		{strings.Replace(audi, `"year"`, `"Year"`, 1), "put: [0].Year is not a known field; did you mean year?"},
+		{strings.Replace(audi, `"name":"Audi A4"`, `"name":"\ud800"`, 1), "it has half of a surrogate pair at offset 24"},
+		{strings.Replace(audi, `"name":`, `"name":"x","name":`, 1), `put: The key "name" occurs twice`},
+		{strings.Replace(audi, "Audi A4", "\xff", 1), "it is not valid UTF-8"},
+		{`7`, "put: [0] must be an object"},
+	} {
+		path := filepath.Join(t.TempDir(), "cars.jsonl")
+		if err := os.WriteFile(path, []byte(`{"put":[`+test.cars+"]}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, file, err := openStore(path, defaultMaxCars)
+		if err != nil {
+			if want := "line 1 (offset 0): " + test.want; !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v, want %s", test.cars, err, want)
+			}
+			continue
+		}
+		file.Close()
+		var list []Car
+		for _, rec := range slices.Concat(s.catalogue.cars.Blocks()...) {
+			list = append(list, rec.car)
+			if want := newRecord(rec.car); !reflect.DeepEqual(rec, want) {
+				t.Errorf("%s: got %+v, want %+v", test.cars, rec, want)
+			}
+		}
+		if got := joinIDs(list); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.cars, got, test.want)
 		}
 	}
 	// What is checked was valid when it was written, though no more today.
-	old := `{"put":[` + strings.Replace(audi, "2024", "2999", 1) + `]}`
-	if c, err := parseChange([]byte(old), true); err != nil || c.put[0].car.Year != 2999 {
-		t.Errorf("got %+v, %v", c, err)
+	path := filepath.Join(t.TempDir(), "cars.jsonl")
+	old := newRecord(Car{ID: maxChosenID + 1, Name: "A", Manufacturer: "B", Year: 2999})
+	for range 2 { // writes it, and reads it
+		file, list, _, err := items.Open(path, recordFormat, []*record{old})
+		if err != nil || len(list) != 1 || !reflect.DeepEqual(list[0], old) {
+			t.Fatalf("got %+v, %v", list, err)
+		}
+		file.Close()
 	}
-	if _, err := parseChange([]byte(old), false); err == nil {
+	if err := os.WriteFile(path, fmt.Appendf(nil, "{\"put\":[%s]}", old.body()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := openStore(path, defaultMaxCars); err == nil {
 		t.Error("a car of 2999 was accepted from a person")
 	}
 }
 
-// TestCompactionOfTheCatalogue writes until the file has been compacted, by a
-// process that goes on, and by one that starts.
-func TestCompactionOfTheCatalogue(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cars.jsonl")
-	l, _, closeStore := openTest(t, path)
-	size := func() int64 {
-		info, err := os.Stat(path)
+// FuzzCar reads a car as a person could have written it: what is accepted is encoded
+// and read again unchanged, and the fast reader says nothing that the other does not
+// say.
+func FuzzCar(f *testing.F) {
+	f.Add(newRecord(cars[0]).body())
+	f.Add(newRecord(Car{ID: 1, Name: "<\u2028\"\\", Manufacturer: "é"}).body())
+	f.Add([]byte(`{"id":5,"name":"A","manufacturer":"B"}`))
+	f.Add([]byte(`{"id":1,"name":"a\`))
+	scan := func(body []byte, checked bool) (*record, bool) {
+		in := ijson.NewScanner(slices.Clip(bytes.Clone(body))) // with nothing behind it, as at the end of a file
+		rec, ok := scanRecord(in, checked)
+		return rec, ok && in.AtEnd()
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		fast, ok := scan(body, false)
+		list, err := parseRecords(ijson.Array(fmt.Appendf(nil, "[%s]", body)))
+		if ok && (err != nil || len(list) != 1 || !reflect.DeepEqual(fast, list[0])) {
+			t.Fatalf("%s: read as %+v, and as %+v, %v", body, fast, list, err)
+		}
 		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Size()
-	}
-	batches := 0
-	for largest := int64(0); size() >= largest; batches++ {
-		largest = size()
-		for _, answer := range []chan CarResponse{l.send(rename(1, strings.Repeat("a", 20_000))), l.send(rename(2, strings.Repeat("b", 20_000)))} {
-			if resp := <-answer; resp.Error != nil {
-				t.Fatal(resp.Error)
-			}
-		}
-	}
-	if batches < 20 || batches > 100 {
-		t.Errorf("compacted after %d batches, want it beyond 1 MiB", batches)
-	}
-	before := (<-l.send(CarRequest{Op: listCars})).catalogue
-	closeStore()
-	_, s, closeStore := openTest(t, path)
-	checkSame(t, s.catalogue, before)
-	closeStore()
-
-	line := newRecord(Car{ID: 1, Name: "A", Manufacturer: "B"}).json
-	line = fmt.Appendf(nil, "{\"put\":[%s]}\n", bytes.TrimSpace(line))
-	if err := os.WriteFile(path, bytes.Repeat(line, 20_000), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	logged := captureLog(t)
-	_, s, closeStore = openTest(t, path)
-	for size() > 1000 {
-		runtime.Gosched()
-	}
-	closeStore()
-	if s.catalogue.cars.Len() != 1 || !strings.Contains(logged.String(), "Compacted "+path) {
-		t.Errorf("got %d cars and log %q", s.catalogue.cars.Len(), logged)
-	}
-}
-
-// FuzzLine reads lines as a person could have written them: what is accepted is
-// written and read again unchanged, and the fast reader says nothing that the other
-// does not say.
-func FuzzLine(f *testing.F) {
-	f.Add(change{put: newRecords(cars[:2]), delete: []int{7, 8}}.encode())
-	f.Add(change{put: newRecords([]Car{{ID: 1, Name: "<\u2028\"\\", Manufacturer: "é"}})}.encode())
-	f.Add([]byte(`{"put":[{"id":5,"name":"A","manufacturer":"B"}],"delete":[1]}`))
-	f.Add([]byte(` { "delete" : [ 7 , 8 ] } `))
-	f.Add([]byte(`{"put":[{"id":1,"name":"a\`))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		exact := make([]byte, len(line)) // with nothing behind it, as at the end of a file
-		copy(exact, line)
-		fast, ok := scanChange(exact[:len(line):len(line)], false)
-		slow, err := readChange(line)
-		if ok && (err != nil || len(fast.put) != len(slow.put) || !slices.Equal(fast.delete, slow.delete)) {
-			t.Fatalf("%s: read as %+v, and as %+v, %v", line, fast, slow, err)
-		}
-		for i := range fast.put {
-			if ok && !reflect.DeepEqual(fast.put[i], slow.put[i]) {
-				t.Fatalf("%s: read as %+v, and as %+v", line, fast.put[i], slow.put[i])
-			}
-		}
-		if err != nil || len(slow.put)+len(slow.delete) == 0 {
 			return
 		}
-		again, err := parseChange(slow.encode(), true)
-		if err != nil || !slices.EqualFunc(again.put, slow.put, func(a, b *record) bool { return reflect.DeepEqual(a, b) }) || !slices.Equal(again.delete, slow.delete) {
-			t.Fatalf("%s: read as %+v, and written and read again as %+v, %v", line, slow, again, err)
+		for _, rec := range list {
+			if again, ok := scan(rec.body(), true); !ok || !reflect.DeepEqual(again, rec) {
+				t.Fatalf("%s: read as %+v, and encoded and read again as %+v", body, rec, again)
+			}
 		}
 	})
 }
@@ -1174,7 +1033,7 @@ func house(t testing.TB) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, new(catalogueFile), new(watch.Connections), new(atomic.Bool))
+	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, nil, new(watch.Connections), new(atomic.Bool))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1495,7 +1354,7 @@ func TestRefusedRequests(t *testing.T) {
 		if test.public {
 			addr.IP = net.IPv4(192, 0, 2, 1)
 		}
-		handler, err := newHouse(cfg, addr, new(catalogueFile), new(watch.Connections), new(atomic.Bool))
+		handler, err := newHouse(cfg, addr, nil, new(watch.Connections), new(atomic.Bool))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -1563,7 +1422,7 @@ func TestHealth(t *testing.T) {
 	}
 	check("/healthz", 200, `"status":"alive"`)
 	check("/readyz", 200, `"status":"ready"`)
-	file.journal.Close()
+	file.Close()
 	check("/readyz", 503, "Storage has failed")
 	stopping.Store(true)
 	check("/readyz", 503, "The server is stopping")
@@ -2903,7 +2762,7 @@ func TestTheCheckerKnowsWhatIsLinearizable(t *testing.T) {
 // HTTP; and once with reads that are stale now and then, which must be noticed.
 func TestHistoriesAreLinearizable(t *testing.T) {
 	onSlowDisk := func(t *testing.T) func(CarRequest) CarResponse {
-		requests, commits, committed, stop := make(chan CarRequest), make(chan commit, 1), make(chan error), make(chan struct{})
+		requests, commits, committed, stop := make(chan CarRequest), make(chan items.Commit[record], 1), make(chan error), make(chan struct{})
 		p := newProcessor(requests, nil, stop)
 		p.commits, p.committed, p.simulation = commits, committed, simulation{}
 		go p.run()
@@ -3277,77 +3136,6 @@ func BenchmarkCatalogue(b *testing.B) {
 		b.Run(name+"/sort-page", list("_sort=-id&_page=1&_limit=25"))
 		b.Run(name+"/like-page", list("name_like=sport&_page=1&_limit=25"))
 		b.Run(name+"/q-page", list("q=touring&_page=1&_limit=25"))
-	}
-}
-
-// BenchmarkStart opens files of as many cars as their names say.
-func BenchmarkStart(b *testing.B) {
-	for _, size := range []int{24, 100_000, 1_000_000} {
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
-			path := filepath.Join(b.TempDir(), "cars.jsonl")
-			j, err := journal.Open(path, linesOf(newCatalogue(newRecords(generateCars(size)))), parseChange, func(change) {})
-			if err != nil {
-				b.Fatal(err)
-			}
-			j.Close()
-			for b.Loop() {
-				s, file, err := openStore(path, defaultMaxCars)
-				if err != nil || s.catalogue.cars.Len() != size {
-					b.Fatal(err)
-				}
-				file.close()
-			}
-		})
-	}
-}
-
-// BenchmarkDurableWrites has one client and 64 that create cars, and for comparison
-// one that writes as many bytes to a file and syncs it each time.
-func BenchmarkDurableWrites(b *testing.B) {
-	create := CarRequest{Op: createCar, Write: &write{car: generateCars(1)[0]}}
-	create.Write.car.ID = 0
-	b.Run("write-and-sync", func(b *testing.B) {
-		f, err := os.Create(filepath.Join(b.TempDir(), "file"))
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer f.Close()
-		line := change{put: []*record{newRecord(create.Write.car)}}.encode()
-		for b.Loop() {
-			f.Write(line)
-			if err := f.Sync(); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	for _, clients := range []int{1, 64} {
-		b.Run(fmt.Sprintf("%d-clients", clients), func(b *testing.B) {
-			s, file, err := openStore(filepath.Join(b.TempDir(), "cars.jsonl"), math.MaxInt)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer file.close()
-			requests, simulations, stop := make(chan CarRequest), make(chan simulation), make(chan struct{})
-			defer close(stop)
-			p := newProcessor(requests, simulations, stop)
-			p.store = s
-			go p.run()
-			simulations <- simulation{}
-			var left atomic.Int64
-			left.Store(int64(b.N))
-			var group sync.WaitGroup
-			b.ResetTimer()
-			for range clients {
-				group.Go(func() {
-					for left.Add(-1) >= 0 {
-						if resp, err := ask(context.Background(), requests, create); err != nil || resp.Error != nil {
-							b.Error(err, resp.Error)
-						}
-					}
-				})
-			}
-			group.Wait()
-		})
 	}
 }
 

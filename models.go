@@ -10,10 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unique"
@@ -21,6 +19,7 @@ import (
 	"cars/internal/fields"
 	"cars/internal/header"
 	"cars/internal/ijson"
+	"cars/internal/items"
 	"cars/internal/query"
 )
 
@@ -248,17 +247,13 @@ func checkID(car Car, id int, wrong fields.Errors) {
 	}
 }
 
-// maxID is the largest ID that a car may have: JavaScript is not certain of
-// larger integers (RFC 7493, section 2.2). Clients may choose half of them, so that
-// none can take from all others the IDs that the server gives.
-const (
-	maxID       = 1<<53 - 1
-	maxChosenID = 1 << 52
-)
+// maxChosenID is the largest ID that clients may choose, half of all, so that none
+// can take from all others the IDs that the server gives.
+const maxChosenID = 1 << 52
 
 // carFields is what the JSON of a car may say.
 var carFields = fields.Schema[Car]{
-	"id":                   fields.Number(func(car *Car) *int { return &car.ID }, fields.Between(1, maxID)),
+	"id":                   fields.Number(func(car *Car) *int { return &car.ID }, fields.Between(1, items.MaxID)),
 	"name":                 fields.Text(func(car *Car) *string { return &car.Name }, 1, 200, nil),
 	"manufacturer":         fields.Text(func(car *Car) *string { return &car.Manufacturer }, 1, 100, nil),
 	"category":             fields.Text(func(car *Car) *string { return &car.Category }, 0, 50, nil),
@@ -297,97 +292,27 @@ func checkImageURL(text string) (problem string) {
 	return "must be empty, a path that begins with /, or an http or https URL"
 }
 
-// A change is what one line of the catalogue's file says: cars that are put in, in
-// the place of those with the same IDs if there are any, and then IDs of which
-// there is to be no car.
-type change struct {
-	put    []*record
-	delete []int
+// recordFormat is how cars are written into the catalogue's file, and read.
+var recordFormat = items.Format[record]{
+	ID:    func(rec *record) int { return rec.car.ID },
+	JSON:  (*record).body,
+	Scan:  scanRecord,
+	Parse: parseRecords,
 }
 
-// encode returns the line, as the journal wants it.
-func (c change) encode() []byte {
-	line := []byte("{")
-	if len(c.put) > 0 {
-		line = append(line, `"put":[`...)
-		for i, rec := range c.put {
-			if i > 0 {
-				line = append(line, ',')
-			}
-			line = append(line, rec.body()...)
-		}
-		line = append(line, ']')
+// scanRecord reads a car that has the form that its body has and nothing wrong with it.
+// Of others it says that they are not ok.
+func scanRecord(in *ijson.Scanner, checked bool) (rec *record, ok bool) {
+	var car Car
+	body, dense := in.Raw(func() { car = scanCar(in) })
+	scanned := car
+	if in.Failed() || !checked && (car.ID > maxChosenID || !carFields.Check(&car)) {
+		return nil, false
 	}
-	if len(c.delete) > 0 {
-		if len(c.put) > 0 {
-			line = append(line, ',')
-		}
-		line = append(line, `"delete":[`...)
-		for i, id := range c.delete {
-			if i > 0 {
-				line = append(line, ',')
-			}
-			line = strconv.AppendInt(line, int64(id), 10)
-		}
-		line = append(line, ']')
+	if dense && car == scanned {
+		return encodedRecord(car, slices.Concat(body, []byte{'\n'})), true
 	}
-	return append(line, '}')
-}
-
-// parseChange is the reverse of encode. What was not checked, because a person wrote
-// it, must have all that a car of a request must have, and an ID.
-func parseChange(line []byte, checked bool) (change, error) {
-	if c, ok := scanChange(line, checked); ok {
-		return c, nil
-	}
-	c, err := readChange(line)
-	if err != nil {
-		err = errors.New(strings.Replace(err.Error(), "The body", "it", 1))
-	}
-	return c, err
-}
-
-// scanChange reads a line that has the form that encode gives it and nothing wrong
-// with it, as nearly all have. Of others it says that they are not ok.
-func scanChange(line []byte, checked bool) (c change, ok bool) {
-	in := ijson.NewScanner(line)
-	in.Expect("{")
-	if in.Try(`"put"`) {
-		in.Expect(":[")
-		most := maxID
-		if !checked {
-			most = maxChosenID
-		}
-		for last, more := 0, true; more; more = in.Try(",") {
-			var car Car
-			body, dense := in.Raw(func() { car = scanCar(in) })
-			scanned := car
-			if in.Failed() || car.ID <= last || car.ID > most || !checked && !carFields.Check(&car) {
-				return c, false
-			}
-			last = car.ID
-			if dense && car == scanned {
-				c.put = append(c.put, encodedRecord(car, slices.Concat(body, []byte{'\n'})))
-			} else {
-				c.put = append(c.put, newRecord(car))
-			}
-		}
-		in.Expect("]")
-		if in.Try("}") {
-			return c, in.AtEnd()
-		}
-		in.Expect(",")
-	}
-	in.Expect(`"delete":[`)
-	for more := true; more; more = in.Try(",") {
-		id := in.Int()
-		if in.Failed() || id < 1 || id > maxID {
-			return c, false
-		}
-		c.delete = append(c.delete, id)
-	}
-	in.Expect("]}")
-	return c, in.AtEnd()
+	return newRecord(car), true
 }
 
 // scanCar reads a car as it is encoded.
@@ -415,41 +340,10 @@ func scanCar(in *ijson.Scanner) (car Car) {
 	return car
 }
 
-// readChange reads a line in whatever form a person gave it.
-func readChange(line []byte) (c change, err error) {
-	members, err := ijson.Members(line)
-	if err != nil {
-		return c, err
-	}
-	for name, array := range members {
-		switch name {
-		case "put":
-			list, err := parseCars(ijson.Array(array))
-			if err != nil {
-				return c, fmt.Errorf("put: %w", err)
-			}
-			for i, car := range list {
-				if car.ID == 0 {
-					return c, fmt.Errorf("put: [%d].id is required", i)
-				}
-			}
-			c.put = newRecords(list)
-		case "delete":
-			for id, err := range ijson.Array(array) {
-				if err != nil {
-					return c, fmt.Errorf("delete: %w", err)
-				}
-				n, ok := id.(float64)
-				if !ok || n != math.Trunc(n) || n < 1 || n > maxID {
-					return c, errors.New("delete: there must be nothing but IDs")
-				}
-				c.delete = append(c.delete, int(n))
-			}
-		default:
-			return c, fmt.Errorf("%q is not a known key: a line has put, delete and, unless a person wrote it, crc at its end", name)
-		}
-	}
-	return c, nil
+// parseRecords makes records as parseCars makes cars.
+func parseRecords(elements iter.Seq2[any, error]) ([]*record, error) {
+	list, err := parseCars(elements)
+	return newRecords(list), err
 }
 
 // listSchema is what may be asked of a list of cars: every field by its path in

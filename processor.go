@@ -1,6 +1,6 @@
 // The owner: one goroutine that holds the catalogue, the loop it runs, and
 // what each operation does. All that changes anything in this file runs on that
-// goroutine; a catalogue and a commit are values, which others may read.
+// goroutine; a catalogue is a value, which others may read.
 
 package main
 
@@ -14,6 +14,7 @@ import (
 
 	"cars/internal/due"
 	"cars/internal/fields"
+	"cars/internal/items"
 	"cars/internal/sorted"
 )
 
@@ -64,7 +65,7 @@ type store struct {
 	// each to committed. The processor has one commit under way at a time, so if
 	// commits has room for one it never waits there. With commits nil, changes live
 	// in memory only.
-	commits   chan<- commit
+	commits   chan<- items.Commit[record]
 	committed <-chan error
 }
 
@@ -182,17 +183,16 @@ func (p *processor) accept(req CarRequest) {
 	if p.waiting.Len()+len(p.turns) >= p.sweepAt {
 		p.sweep()
 	}
-	t := turn{req, p.woke}
 	wait := p.simulation.processingTime(req)
 	if wait <= 0 {
-		p.process(t)
+		p.process(turn{req, p.woke})
 		return
 	}
-	due := t.received.Add(wait)
+	due := p.woke.Add(wait)
 	if p.waiting.Len() == 0 || due.Before(p.waiting.Next()) {
 		p.timer.Reset(wait)
 	}
-	p.waiting.Push(&t, due)
+	p.waiting.Push(&turn{req, p.woke}, due)
 }
 
 // processDue processes every waiting request whose time has come, however
@@ -272,11 +272,11 @@ func (p *processor) judge() {
 	clear(p.turns)
 	p.turns = p.turns[:0]
 	p.batch = b
-	if p.commits == nil || !b.changes {
+	if p.commits == nil || len(b.ids) == 0 {
 		p.finish(nil)
 		return
 	}
-	p.commits <- commit{p.catalogue, b.after, b.ids}
+	p.commits <- items.Commit[record]{Items: b.after.cars, NextID: b.after.nextID, IDs: b.ids}
 }
 
 // finish makes the batch visible and answers its writes. If the commit failed,
@@ -330,11 +330,8 @@ type batch struct {
 	turns     []turn
 	responses []CarResponse // one for each of turns, if the commit succeeds
 	after     *catalogue    // what they make of the catalogue
-	ids       []int         // of the cars that may differ in it; changesAll stands for all
-	changes   bool          // whether it differs in anything that must last
+	ids       []int         // one for each write that must last: of a car that may differ; items.All stands for all
 }
-
-const changesAll = 0
 
 // add judges one more write by what those before it leave. Writes that make more
 // cars than there may be are refused.
@@ -347,43 +344,12 @@ func (b *batch) add(t turn, maxCars int) {
 	b.responses = append(b.responses, resp)
 	b.after = after
 	if resp.Error == nil && t.Op != reserveIDs {
-		b.changes = true
 		if resp.Car != nil {
 			b.ids = append(b.ids, resp.Car.ID)
 		} else {
-			b.ids = append(b.ids, changesAll)
+			b.ids = append(b.ids, items.All)
 		}
 	}
-}
-
-// A commit is a step from one catalogue to the next that has to be made durable.
-type commit struct {
-	before, after *catalogue
-	ids           []int // as in a batch
-}
-
-// change returns what to write down. An ID that was in use for no longer than the
-// batch is among those to delete, so that it is not given again after a restart.
-func (c commit) change() (ch change) {
-	ids := slices.Clone(c.ids)
-	if slices.Contains(ids, changesAll) {
-		for _, catalogue := range []*catalogue{c.before, c.after} {
-			for _, block := range catalogue.cars.Blocks() {
-				for _, rec := range block {
-					ids = append(ids, rec.car.ID)
-				}
-			}
-		}
-	}
-	slices.Sort(ids)
-	for _, id := range slices.Compact(ids) {
-		if rec, found := c.after.cars.Get(id); found {
-			ch.put = append(ch.put, rec)
-		} else if id != changesAll {
-			ch.delete = append(ch.delete, id)
-		}
-	}
-	return ch
 }
 
 // A catalogue is all cars at one instant. Whoever holds one may read it for as
@@ -391,27 +357,20 @@ func (c commit) change() (ch change) {
 type catalogue struct {
 	cars   sorted.List[*record] // by ID
 	hash   uint64               // sum of the cars' hashes
-	size   int64                // of the cars' JSON, in bytes
 	nextID int                  // the lowest ID that is above all that ever were in use
 }
 
 // newCatalogue returns a catalogue of cars that are by ascending ID.
 func newCatalogue(records []*record) *catalogue {
 	c := &catalogue{
-		cars:   sorted.New(func(rec *record) int { return rec.car.ID }, records),
+		cars:   sorted.New(recordFormat.ID, records),
 		nextID: 1,
 	}
 	for _, rec := range records {
 		c.hash += rec.hash
-		c.size += int64(len(rec.json))
-		c.use(rec.car.ID)
+		c.nextID = rec.car.ID + 1
 	}
 	return c
-}
-
-// use sees to it that an ID is not given to another car.
-func (c *catalogue) use(id int) {
-	c.nextID = max(c.nextID, id+1)
 }
 
 // put returns a catalogue with a car in it, in the place of one with the same ID
@@ -419,12 +378,10 @@ func (c *catalogue) use(id int) {
 func (c catalogue) put(rec *record) *catalogue {
 	if old, found := c.cars.Get(rec.car.ID); found {
 		c.hash -= old.hash
-		c.size -= int64(len(old.json))
 	}
 	c.cars = c.cars.Put(rec)
 	c.hash += rec.hash
-	c.size += int64(len(rec.json))
-	c.use(rec.car.ID)
+	c.nextID = max(c.nextID, rec.car.ID+1)
 	return &c
 }
 
@@ -432,7 +389,6 @@ func (c catalogue) put(rec *record) *catalogue {
 func (c catalogue) without(rec *record) *catalogue {
 	c.cars = c.cars.Delete(rec.car.ID)
 	c.hash -= rec.hash
-	c.size -= int64(len(rec.json))
 	return &c
 }
 
