@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"path"
 	"runtime/debug"
@@ -19,48 +18,67 @@ import (
 	"time"
 
 	"cars/internal/answer"
+	"cars/internal/assets"
 	"cars/internal/fields"
 	"cars/internal/header"
 	"cars/internal/ijson"
 	"cars/internal/journal"
 	"cars/internal/metrics"
 	"cars/internal/query"
+	"cars/internal/routes"
+	"cars/web"
 )
 
 // newHandler returns the handler of every path that the server knows, and with a
-// JSON answer for every path that it does not. ready returns why the server is not
-// of use, in a sentence for everybody, or nothing.
+// JSON answer for every path that it does not.
 func newHandler(registry *metrics.Registry, ready func() (reason string)) http.Handler {
-	mux := http.NewServeMux()
-	handle(mux, "/api/cars", methods{
-		"GET":  handleGetCars,
-		"POST": handleWriteCar(createCar),
-		"PUT":  handleReplaceCars,
+	return paths(registry, ready).Handler(routes.Options{
+		AcceptPatch: strings.Join(patchTypes, ", "),
+		NotFound:    handleUnknownPath,
+		Refuse:      sendError,
 	})
-	handle(mux, "/api/cars/{id}", methods{
-		"GET":    handleGetCarByID,
-		"PUT":    handleWriteCar(replaceCar),
-		"PATCH":  handleWriteCar(patchCar),
-		"DELETE": handleWriteCar(deleteCar),
-	})
-	handle(mux, "/healthz", methods{"GET": func(w http.ResponseWriter, r *http.Request) {
-		sendJSON(w, map[string]string{"status": "alive"}, http.StatusOK)
-	}})
-	handle(mux, "/readyz", methods{"GET": func(w http.ResponseWriter, r *http.Request) {
-		if reason := ready(); reason != "" {
-			w.Header().Set("Retry-After", "1")
-			sendError(w, reason, http.StatusServiceUnavailable)
-			return
+}
+
+// paths are all there are. ready returns why the server is not of use, in a sentence
+// for everybody, or nothing.
+func paths(registry *metrics.Registry, ready func() (reason string)) routes.Table {
+	table := routes.Table{
+		"/api/cars": {
+			"GET":  handleGetCars,
+			"POST": handleWriteCar(createCar),
+			"PUT":  handleReplaceCars,
+		},
+		"/api/cars/{id}": {
+			"GET":    handleGetCarByID,
+			"PUT":    handleWriteCar(replaceCar),
+			"PATCH":  handleWriteCar(patchCar),
+			"DELETE": handleWriteCar(deleteCar),
+		},
+		"/{$}":           {"GET": handlePage},
+		"/images/{name}": {"GET": handleImage},
+		"/healthz": {"GET": func(w http.ResponseWriter, r *http.Request) {
+			sendJSON(w, map[string]string{"status": "alive"}, http.StatusOK)
+		}},
+		"/readyz": {"GET": func(w http.ResponseWriter, r *http.Request) {
+			if reason := ready(); reason != "" {
+				w.Header().Set("Retry-After", "1")
+				sendError(w, reason, http.StatusServiceUnavailable)
+				return
+			}
+			sendJSON(w, map[string]string{"status": "ready"}, http.StatusOK)
+		}},
+		"/metrics": {"GET": func(w http.ResponseWriter, r *http.Request) {
+			answer.SetHeader(w.Header())
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+			registry.Write(w)
+		}},
+	}
+	for name, file := range pageFiles {
+		if name != "index.html" && path.Dir(name) == "." {
+			table["/"+name] = map[string]http.HandlerFunc{"GET": file.ServeHTTP}
 		}
-		sendJSON(w, map[string]string{"status": "ready"}, http.StatusOK)
-	}})
-	handle(mux, "/metrics", methods{"GET": func(w http.ResponseWriter, r *http.Request) {
-		answer.SetHeader(w.Header())
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		registry.Write(w)
-	}})
-	mux.HandleFunc("/", handleUnknownPath)
-	return recoverPanics(refuseOddPaths(mux))
+	}
+	return table
 }
 
 // handleGetCars answers GET /api/cars with a list. The processor hands out the
@@ -82,7 +100,7 @@ func handleGetCars(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Vary", "Accept-Encoding")
-	if notModified(w, r, resp.catalogue.etag(r.URL.RawQuery)) {
+	if answer.NotModified(w, r, resp.catalogue.etag(r.URL.RawQuery)) {
 		return
 	}
 	records, total, err := list.Run(r.Context(), resp.catalogue.cars.Blocks())
@@ -109,7 +127,7 @@ func handleGetCarByID(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	if !notModified(w, r, resp.record.etag) {
+	if !answer.NotModified(w, r, resp.record.etag) {
 		answer.JSON(w, resp.record.json, http.StatusOK)
 	}
 }
@@ -252,6 +270,47 @@ func readRecords(w http.ResponseWriter, r *http.Request) ([]*record, error) {
 	return newRecords(list), nil
 }
 
+// pageFiles are what a browser shows at /, and the description of the API.
+var pageFiles = func() map[string]assets.File {
+	files, err := assets.Read(web.Files)
+	if err != nil {
+		panic(err) // they are part of the program
+	}
+	return files
+}()
+
+// isVital reports whether a path is answered even when there is room for nobody: those
+// by which an operator sees how the server is, and the page, which is to say so, too.
+// None of them reaches the processor.
+func isVital(path string) bool {
+	_, isFile := pageFiles[strings.TrimPrefix(path, "/")]
+	return isFile || path == "/" || strings.HasPrefix(path, "/images/") || path == "/healthz" || path == "/readyz" || path == "/metrics"
+}
+
+// handlePage answers GET / with the page.
+func handlePage(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/" { // ServeMux takes /%2F for it, too
+		handleUnknownPath(w, r)
+		return
+	}
+	pageFiles["index.html"].ServeHTTP(w, r)
+}
+
+// handleImage answers GET /images/{category}.svg with the picture of a category or,
+// if it has none, of a car: clients make such paths of whatever category they find.
+func handleImage(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	file, known := pageFiles["images/"+name]
+	switch {
+	case !known && path.Ext(name) != ".svg":
+		handleUnknownPath(w, r)
+		return
+	case !known:
+		file = pageFiles["images/car.svg"]
+	}
+	file.ServeHTTP(w, r)
+}
+
 // handleUnknownPath answers every path that has no handler.
 func handleUnknownPath(w http.ResponseWriter, r *http.Request) {
 	sendError(w, "No such path; the cars are at /api/cars", http.StatusNotFound)
@@ -283,27 +342,37 @@ func process(w http.ResponseWriter, r *http.Request, req CarRequest) (CarRespons
 			return CarResponse{}, err
 		}
 	}
-	logf("%s %s - Requesting %v asynchronously", r.Method, r.URL.Path, req.Op)
+	logged := slog.Default().Enabled(r.Context(), slog.LevelInfo) // or lines would be put together for nobody
+	if logged {
+		slog.Info(fmt.Sprintf("%s %s - Requesting %v asynchronously", r.Method, r.URL.Path, req.Op))
+	}
 	sent := time.Now()
 	resp, err := ask(r.Context(), carRequestChan, req)
 	if err != nil {
 		return CarResponse{}, err
 	}
-	w.Header().Set("Server-Timing", answer.Timing(resp.received.Sub(sent), time.Since(resp.received)))
-	switch {
-	case resp.Error != nil && req.ID > 0:
-		logf("Processing completed for car ID %d: %v", req.ID, resp.Error)
-	case resp.Error != nil:
-		logf("Processing completed for %v: %v", req.Op, resp.Error)
-	case resp.Car != nil:
-		logf("Processing completed for car ID %d: %s", resp.Car.ID, resp.Car.Name)
-	default:
-		logf("Processing completed for %v: snapshot of %d cars", req.Op, resp.catalogue.cars.Len())
+	answer.SetTiming(w.Header(), resp.received.Sub(sent), time.Since(resp.received))
+	if logged {
+		slog.Info("Processing completed for " + outcome(req, resp))
 	}
 	if resp.Error == errSimulated && failure > 0 {
 		return resp, simulatedFailure(failure)
 	}
 	return resp, resp.Error
+}
+
+// outcome says what was processed, and what came of it.
+func outcome(req CarRequest, resp CarResponse) string {
+	switch {
+	case resp.Error != nil && req.ID > 0:
+		return fmt.Sprintf("car ID %d: %v", req.ID, resp.Error)
+	case resp.Error != nil:
+		return fmt.Sprintf("%v: %v", req.Op, resp.Error)
+	case resp.Car != nil:
+		return fmt.Sprintf("car ID %d: %s", resp.Car.ID, resp.Car.Name)
+	default:
+		return fmt.Sprintf("%v: snapshot of %d cars", req.Op, resp.catalogue.cars.Len())
+	}
 }
 
 // A simulatedFailure is the status that a request has asked for.
@@ -356,50 +425,6 @@ func parseID(s string) (int, error) {
 	return id, nil
 }
 
-// methods are the handlers of one path, by request method.
-type methods map[string]http.HandlerFunc
-
-// handle registers the handlers of one path, and with them the answers that
-// follow from them: OPTIONS, and 405 for every other method.
-func handle(mux *http.ServeMux, pattern string, byMethod methods) {
-	for method, handler := range byMethod {
-		mux.HandleFunc(method+" "+pattern, handler)
-	}
-	allowed := append(slices.Sorted(maps.Keys(byMethod)), "OPTIONS")
-	if byMethod["GET"] != nil {
-		allowed = append(allowed, "HEAD") // which a GET pattern also matches
-	}
-	slices.Sort(allowed)
-	allow := strings.Join(allowed, ", ")
-
-	mux.HandleFunc("OPTIONS "+pattern, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", allow)
-		if byMethod["PATCH"] != nil {
-			w.Header().Set("Accept-Patch", strings.Join(patchTypes, ", ")) // RFC 5789, section 3.1
-		}
-		answer.SetHeader(w.Header())
-		w.WriteHeader(http.StatusNoContent)
-	})
-	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", allow)
-		sendError(w, "Method not allowed; this path knows "+allow, http.StatusMethodNotAllowed)
-	})
-}
-
-// refuseOddPaths keeps paths such as //api/cars and /api/../x from ServeMux,
-// which would answer them with a redirect in HTML. None of ours ends in a
-// slash, so a path is either clean or unknown.
-func refuseOddPaths(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p := r.URL.EscapedPath()
-		if !strings.HasPrefix(p, "/") || path.Clean(p) != p {
-			handleUnknownPath(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 // recoverPanics answers 500 for a handler that panics. Should part of an answer
 // be on its way already, net/http refuses these bytes: they are beyond the
 // Content-Length it was sent with.
@@ -417,18 +442,6 @@ func recoverPanics(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
-}
-
-// notModified answers 304 if the client has the content with this entity tag,
-// and reports whether it did (RFC 9110, section 13.1.2).
-func notModified(w http.ResponseWriter, r *http.Request, etag string) bool {
-	w.Header().Set("ETag", etag)
-	if !header.ReadConditions(r).HasCurrent(etag) {
-		return false
-	}
-	answer.SetHeader(w.Header())
-	w.WriteHeader(http.StatusNotModified)
-	return true
 }
 
 // fail answers for err. It is the one place where an error becomes a status
@@ -504,12 +517,4 @@ func sendJSON(w http.ResponseWriter, data any, status int) {
 		return
 	}
 	answer.JSON(w, body, status)
-}
-
-// logf logs one line at level info. It does not put the line together if
-// nobody will read it.
-func logf(format string, args ...any) {
-	if logger := slog.Default(); logger.Enabled(context.Background(), slog.LevelInfo) {
-		logger.Info(fmt.Sprintf(format, args...))
-	}
 }

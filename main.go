@@ -92,7 +92,7 @@ type config struct {
 // environment. The errors it returns are sentences for the user.
 func parseFlags(args []string, port string) (config, error) {
 	cfg := config{addr: "localhost:8080", data: "cars.jsonl", maxCars: defaultMaxCars, simulation: simulation{delay: defaultDelay}, logFormat: "text"}
-	cfg.guard = guard.Options{MaxInFlight: 10_000, Secret: []string{"/metrics"}, Vital: []string{"/healthz", "/readyz", "/metrics"}, Refuse: sendError}
+	cfg.guard = guard.Options{MaxInFlight: 10_000, Secret: []string{"/metrics"}, Vital: isVital, Refuse: sendError}
 	set := flag.NewFlagSet("cars", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.StringVar(&cfg.addr, "addr", cfg.addr, "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")

@@ -33,6 +33,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -42,8 +43,10 @@ import (
 	"cars/internal/ijson"
 	"cars/internal/items"
 	"cars/internal/journal"
+	"cars/internal/openapi"
 	"cars/internal/query"
 	"cars/internal/watch"
+	"cars/web"
 )
 
 // TestMain keeps the log out of the tests' output; those that read it put a
@@ -1023,6 +1026,7 @@ func send(t testing.TB, method, target, body string, header ...string) *httptest
 	}
 	rec := httptest.NewRecorder()
 	house(t).ServeHTTP(rec, r)
+	checkDescribed(t, r, body, rec)
 	checkAnswer(t, rec)
 	return rec
 }
@@ -1064,6 +1068,8 @@ func checkAnswer(t testing.TB, rec *httptest.ResponseRecorder) {
 		if rec.Body.Len() > 0 {
 			t.Errorf("a %d has a body: %q", rec.Code, rec.Body)
 		}
+	} else if rec.Header().Get("Content-Security-Policy") != "" { // of the page
+		want["Content-Length"] = strconv.Itoa(rec.Body.Len())
 	} else {
 		want["Content-Type"] = "application/json"
 		want["Content-Length"] = strconv.Itoa(rec.Body.Len())
@@ -1154,7 +1160,12 @@ func TestStatusAndMessage(t *testing.T) {
 		{"GET", "/api/cars/9223372036854775808", 400, badID},
 		{"GET", "/api/cars/" + strings.Repeat("9", 40), 400, badID},
 
-		{"GET", "/", 404, noPath},
+		{"GET", "/%2F", 404, noPath},
+		{"GET", "/index.html", 404, noPath},
+		{"GET", "/images/sedan.png", 404, noPath},
+		{"GET", "/images/sedan/svg", 404, noPath},
+		{"GET", "/web.go", 404, noPath},
+		{"POST", "/", 405, "Method not allowed; this path knows GET, HEAD, OPTIONS"},
 		{"GET", "/api", 404, noPath},
 		{"GET", "/api/", 404, noPath},
 		{"GET", "/API/cars", 404, noPath},
@@ -1245,7 +1256,9 @@ func TestServerTimingSaysWhereTheTimeWent(t *testing.T) {
 			t.Errorf("%s: processing took %s ms, want at least 30", target, match[2])
 		}
 	}
-	if got, want := answer.Timing(1_234_567, 100_000_999), "queue;dur=1.234, process;dur=100.000"; got != want {
+	h := make(http.Header)
+	answer.SetTiming(h, 1_234_567, 100_000_999)
+	if got, want := h.Get("Server-Timing"), "queue;dur=1.234, process;dur=100.000"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -1369,6 +1382,7 @@ func TestRefusedRequests(t *testing.T) {
 			}
 			rec := httptest.NewRecorder()
 			handler.ServeHTTP(rec, r)
+			checkDescribed(t, r, "", rec)
 			checkAnswer(t, rec)
 			return rec
 		}
@@ -1415,6 +1429,7 @@ func TestHealth(t *testing.T) {
 		r.Host = "localhost"
 		rec := httptest.NewRecorder()
 		handler.ServeHTTP(rec, r)
+		checkDescribed(t, r, "", rec)
 		checkAnswer(t, rec)
 		if rec.Code != status || !strings.Contains(rec.Body.String(), want) || (status == 503) != (rec.Header().Get("Retry-After") != "") {
 			t.Errorf("%s: got %d %s %v, want %d %s", target, rec.Code, rec.Body, rec.Header(), status, want)
@@ -1436,8 +1451,9 @@ func TestMetrics(t *testing.T) {
 		method, target, _ := strings.Cut(request, " ")
 		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, target, nil))
 	}
-	rec := httptest.NewRecorder()
-	handler.ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	r, rec := httptest.NewRequest("GET", "/metrics", nil), httptest.NewRecorder()
+	handler.ServeHTTP(rec, r)
+	checkDescribed(t, r, "", rec)
 	if got := rec.Header().Get("Content-Type"); rec.Code != 200 || got != "text/plain; version=0.0.4; charset=utf-8" {
 		t.Errorf("got %d, %s", rec.Code, got)
 	}
@@ -1481,6 +1497,7 @@ func TestSimulatedFailures(t *testing.T) {
 		r := httptest.NewRequest(test.method, test.target, strings.NewReader(test.body))
 		r.Header.Set("Content-Type", "application/json")
 		house(t).ServeHTTP(rec, r)
+		checkDescribed(t, r, test.body, rec)
 		answer := decode[errorAnswer](t, rec)
 		if rec.Code != test.status || answer.Message != "Simulated failure" || answer.Error == "" || rec.Header().Get("Server-Timing") == "" {
 			t.Errorf("%s %s: got %d %+v", test.method, test.target, rec.Code, answer)
@@ -1552,8 +1569,9 @@ func TestHeadIsGetWithoutTheBody(t *testing.T) {
 func TestCancelledRequestIsNotCalledNotFound(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	rec := httptest.NewRecorder()
-	house(t).ServeHTTP(rec, httptest.NewRequest("GET", "/api/cars/1", nil).WithContext(ctx))
+	r, rec := httptest.NewRequest("GET", "/api/cars/1", nil).WithContext(ctx), httptest.NewRecorder()
+	house(t).ServeHTTP(rec, r)
+	checkDescribed(t, r, "", rec)
 	checkAnswer(t, rec)
 	if rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
 		t.Errorf("got %d with Retry-After %q, want 503 with one", rec.Code, rec.Header().Get("Retry-After"))
@@ -1978,6 +1996,7 @@ func FuzzListQuery(f *testing.F) {
 		r.URL.RawQuery = q
 		rec := httptest.NewRecorder()
 		handler.ServeHTTP(rec, r)
+		checkDescribed(t, r, "", rec)
 		checkAnswer(t, rec)
 		if rec.Code != 200 && rec.Code != 400 {
 			t.Errorf("%q: got %d", q, rec.Code)
@@ -2003,12 +2022,55 @@ func FuzzTarget(f *testing.F) {
 		}
 		rec := httptest.NewRecorder()
 		handler.ServeHTTP(rec, r)
+		checkDescribed(t, r, "", rec)
 		checkAnswer(t, rec)
 		otherHost := rec.Code == 403 && r.Host != "localhost"
 		if rec.Code != 200 && rec.Code != 400 && rec.Code != 404 && !otherHost {
 			t.Errorf("%q: got %d", target, rec.Code)
 		}
 	})
+}
+
+// --- the page ---------------------------------------------------------------
+
+func TestPage(t *testing.T) {
+	simulationOff(t)
+	size := 0
+	for name := range pageFiles {
+		target := "/" + strings.TrimSuffix(name, "index.html")
+		rec := get(t, target)
+		wantType := map[string]string{".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+			".svg": "image/svg+xml", ".json": "application/json"}[filepath.Ext(name)]
+		h := rec.Header()
+		if rec.Code != 200 || h.Get("Content-Type") != wantType || h.Get("Referrer-Policy") != "no-referrer" || h.Get("Cross-Origin-Opener-Policy") != "same-origin" {
+			t.Errorf("%s: got %d %v", target, rec.Code, h)
+		}
+		if policy := h.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "*") {
+			t.Errorf("%s: got the policy %s", target, policy)
+		}
+		if again := get(t, target, "If-None-Match: "+h.Get("ETag")); again.Code != 304 || again.Header().Get("ETag") != h.Get("ETag") {
+			t.Errorf("%s: got %d and %v, want 304", target, again.Code, again.Header())
+		}
+		if name != "openapi.json" {
+			size += rec.Body.Len()
+			for _, url := range regexp.MustCompile(`https?://[^"'\s<]+`).FindAllString(rec.Body.String(), -1) {
+				if url != "http://www.w3.org/2000/svg" { // a name, which nobody asks for
+					t.Errorf("%s: refers to %s, and no other host is to be asked", name, url)
+				}
+			}
+		}
+	}
+	if size == 0 || size >= 60_000 {
+		t.Errorf("the page has %d bytes, want under 60,000", size)
+	}
+	if got, want := get(t, "/images/flying-car.svg"), get(t, "/images/car.svg"); !bytes.Equal(got.Body.Bytes(), want.Body.Bytes()) {
+		t.Errorf("a category without a picture: got %s, want the picture of a car", got.Body)
+	}
+	for _, car := range cars { // or a picture would be missing on the page
+		if _, found := pageFiles[strings.TrimPrefix(car.ImageURL, "/")]; !found {
+			t.Errorf("%s has the picture %s, which is not there", car.Name, car.ImageURL)
+		}
+	}
 }
 
 // --- writes -----------------------------------------------------------------
@@ -2984,85 +3046,7 @@ func TestServerLimitsLeaveRoomForTheProcessingTime(t *testing.T) {
 	}
 }
 
-// --- what the pattern is worth -----------------------------------------------
-
-// BenchmarkLoops compares three ways to let every request take 100 ms, under
-// 1,000 clients over loopback HTTP: a loop that sleeps, five of those, and the
-// processor. One operation is two seconds of load.
-func BenchmarkLoops(b *testing.B) {
-	sleepingLoop := func(requests <-chan CarRequest, stop <-chan struct{}) {
-		for {
-			select {
-			case req := <-requests:
-				time.Sleep(defaultDelay)
-				i := slices.IndexFunc(cars, func(car Car) bool { return car.ID == req.ID })
-				req.Response <- CarResponse{Car: &cars[i], record: newRecord(cars[i])}
-			case <-stop:
-				return
-			}
-		}
-	}
-	processorLoop := func(requests <-chan CarRequest, stop <-chan struct{}) {
-		newProcessor(requests, nil, stop).run()
-	}
-	for _, variant := range []struct {
-		name  string
-		loop  func(<-chan CarRequest, <-chan struct{})
-		loops int
-	}{{"sleeping", sleepingLoop, 1}, {"pool-of-5", sleepingLoop, 5}, {"processor", processorLoop, 1}} {
-		b.Run(variant.name, func(b *testing.B) {
-			requests := make(chan CarRequest)
-			stop := make(chan struct{})
-			defer close(stop)
-			for range variant.loops {
-				go variant.loop(requests, stop)
-			}
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if resp, err := ask(r.Context(), requests, CarRequest{ID: 1}); err == nil {
-					answer.JSON(w, resp.record.json, http.StatusOK)
-				}
-			}))
-			defer server.Close()
-			answers := 0
-			for b.Loop() {
-				answers += load(b, server.URL, 1000, 2*time.Second)
-			}
-			b.ReportMetric(float64(answers)/b.Elapsed().Seconds(), "answers/s")
-			b.ReportMetric(0, "ns/op")
-		})
-	}
-}
-
-// load lets clients ask url over and over for a time, and returns the number
-// of answers they got.
-func load(b *testing.B, url string, clients int, time time.Duration) int {
-	ctx, cancel := context.WithTimeout(b.Context(), time)
-	defer cancel()
-	transport := &http.Transport{MaxIdleConnsPerHost: clients}
-	defer transport.CloseIdleConnections()
-	var answers atomic.Int64
-	var running sync.WaitGroup
-	for range clients {
-		running.Go(func() {
-			for {
-				req, _ := http.NewRequestWithContext(ctx, "GET", url, nil)
-				resp, err := transport.RoundTrip(req)
-				if err != nil {
-					if ctx.Err() == nil {
-						b.Error(err)
-					}
-					return
-				}
-				if resp.StatusCode == http.StatusOK {
-					answers.Add(1)
-				}
-				resp.Body.Close()
-			}
-		})
-	}
-	running.Wait()
-	return int(answers.Load())
-}
+// --- what things cost ----------------------------------------------------------
 
 // generateCars returns n different cars, the same for the same n. Their texts
 // are their own, as they are in a catalogue that was read from a file.
@@ -3166,5 +3150,274 @@ func BenchmarkRequest(b *testing.B) {
 				handler.ServeHTTP(discard{}, r)
 			}
 		})
+	}
+}
+
+// --- the description -----------------------------------------------------------
+
+// document is the description of the API that the server hands out.
+var document, documentText = func() (*openapi.Document, []byte) {
+	text, err := web.Files.ReadFile("openapi.json")
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	document, err := openapi.Read(text)
+	if err != nil {
+		panic(err)
+	}
+	return document, text
+}()
+
+// checkDescribed wants the answer to r to be as the document describes it, and a body
+// that was accepted to be one that it allows. What the document does not know must not
+// be there, whatever else may be the matter with r.
+func checkDescribed(t testing.TB, r *http.Request, sent string, rec *httptest.ResponseRecorder) {
+	t.Helper()
+	body := rec.Body.Bytes()
+	if rec.Header().Get("Content-Encoding") == "gzip" {
+		zr, err := gzip.NewReader(bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ = io.ReadAll(zr) // what is missing is no JSON
+	}
+	path := r.URL.EscapedPath()
+	op, known := document.Find(r.Method, path)
+	_, served := pageFiles[strings.TrimPrefix(r.URL.Path, "/")]
+	preflight := r.Method == "OPTIONS" && r.Header.Get("Access-Control-Request-Method") != ""
+	switch {
+	case known:
+	case preflight || served && ofThePage(r.URL.Path):
+		return
+	default:
+		want := http.StatusNotFound
+		if _, known := document.Find("OPTIONS", path); known {
+			want = http.StatusMethodNotAllowed
+		}
+		if refused := []int{401, 403, 429, 503}; rec.Code != want && !slices.Contains(refused, rec.Code) {
+			t.Errorf("%s %s, which the document does not know: got %d, want %d", r.Method, path, rec.Code, want)
+		}
+		checkError(t, rec, rec.Code)
+		return
+	}
+	if err := document.CheckAnswer(op, rec.Code, rec.Result().Header, body); err != nil {
+		t.Errorf("%s %s: %d is not as the document says: %v", r.Method, r.URL, rec.Code, err)
+	}
+	if !slices.Contains(op.Statuses(), strconv.Itoa(rec.Code)) && !bytes.Contains(body, []byte(`"message":"Simulated failure"`)) {
+		t.Errorf("%s %s: the document does not know %d", r.Method, r.URL, rec.Code)
+	}
+	if rec.Code < 300 && slices.Contains([]string{"POST", "PUT", "PATCH"}, r.Method) {
+		if err := document.CheckBody(op, r.Header.Get("Content-Type"), []byte(sent)); err != nil {
+			t.Errorf("%s %s: the document does not allow %.200s: %v", r.Method, r.URL, sent, err)
+		}
+	}
+}
+
+// ofThePage reports whether a file is there for the page alone, so that the document
+// says nothing of it.
+func ofThePage(name string) bool { return slices.Contains([]string{".css", ".js"}, filepath.Ext(name)) }
+
+// An attempt is a request to a server of its own, with the built-in catalogue.
+type attempt struct {
+	method, target, body string
+	header               []string
+	times                int    // how often, 0 for once
+	server               string // a command as in the document's examples
+
+	slow     bool // the body does not arrive in time
+	crowded  bool // the server is full of other requests
+	stopping bool // the server is
+	diskFull bool
+}
+
+// answer returns the last answer, which has been checked.
+func (a attempt) answer(t *testing.T) *httptest.ResponseRecorder {
+	t.Helper()
+	flags, token := []string{"-delay", "1ms"}, ""
+	for _, word := range strings.Fields(a.server) {
+		if value, ok := strings.CutPrefix(word, "CARS_TOKEN="); ok {
+			token = value
+		} else if word != "cars" {
+			flags = append(flags, word)
+		}
+	}
+	cfg, err := parseFlags(flags, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.guard.Token = token
+	if a.crowded {
+		cfg.guard.MaxInFlight = 0
+	}
+	s := builtIn()
+	s.maxCars = cfg.maxCars
+	if a.diskFull {
+		commits, committed := make(chan items.Commit[record], 1), make(chan error, 1)
+		s.commits, s.committed = commits, committed
+		defer close(commits)
+		go func() {
+			for range commits {
+				committed <- journal.ErrFull
+			}
+		}()
+	}
+	storeChan <- s
+	simulationChan <- cfg.simulation
+	var stopping atomic.Bool
+	stopping.Store(a.stopping)
+	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, nil, new(watch.Connections), &stopping)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rec *httptest.ResponseRecorder
+	for range max(a.times, 1) {
+		r := httptest.NewRequest(a.method, a.target, strings.NewReader(a.body))
+		if a.slow {
+			r.Body = io.NopCloser(iotest.ErrReader(os.ErrDeadlineExceeded))
+		}
+		r.Host = "localhost:8080"
+		for _, line := range a.header {
+			switch name, value, _ := strings.Cut(line, ": "); name {
+			case "Host":
+				r.Host = value
+			case "Content-Length":
+				r.ContentLength, _ = strconv.ParseInt(value, 10, 64)
+			default:
+				r.Header.Set(name, value)
+			}
+		}
+		rec = httptest.NewRecorder()
+		handler.ServeHTTP(rec, r)
+		checkDescribed(t, r, a.body, rec)
+	}
+	return rec
+}
+
+// attempting is changing for tests that make attempts.
+func attempting(t *testing.T) {
+	changing(t)
+	t.Cleanup(func() { storeChan <- builtIn() })
+}
+
+// TestDocumentDescribesEveryRoute: all paths and methods are in the document, but what
+// the page loads, and nothing else is.
+func TestDocumentDescribesEveryRoute(t *testing.T) {
+	attempting(t)
+	registered := map[string]bool{}
+	for pattern := range paths(nil, nil) {
+		path := strings.TrimSuffix(pattern, "{$}")
+		registered[path] = !ofThePage(path)
+	}
+	methods := map[string][]string{} // by path
+	for _, op := range document.Operations() {
+		methods[op.Path] = append(methods[op.Path], op.Method)
+		if !registered[op.Path] {
+			t.Errorf("the document has %s, which is registered nowhere", op.Path)
+		}
+	}
+	for path, want := range registered {
+		if want && methods[path] == nil {
+			t.Errorf("the document lacks %s", path)
+		}
+	}
+	for path, documented := range methods {
+		target := strings.NewReplacer("{id}", "1", "{name}", "car.svg").Replace(path)
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} {
+			rec := attempt{method: method, target: target}.answer(t)
+			if got, want := rec.Code != 405, slices.Contains(documented, method); got != want {
+				t.Errorf("%s %s: got %d, and documented is %v", method, path, rec.Code, want)
+			}
+			if got, want := rec.Header().Get("Allow"), strings.Join(documented, ", "); rec.Code == 405 && got != want {
+				t.Errorf("%s %s: Allow: got %s, want %s", method, path, got, want)
+			}
+		}
+	}
+}
+
+// TestEveryStatusIsDescribed tries to get every status from every operation. What it
+// gets must be in the document, and what is there it must get.
+func TestEveryStatusIsDescribed(t *testing.T) {
+	attempting(t)
+	bodies := map[string]string{"POST /api/cars": saab, "PUT /api/cars": "[" + saab + "]", "PUT /api/cars/{id}": saab, "PATCH /api/cars/{id}": `{"year":1994}`}
+	tries := []func(a *attempt){
+		func(a *attempt) {}, // 200, 201, 204
+		func(a *attempt) { a.header = append(a.header, "Access-Control-Request-Method: PUT") },              // 204
+		func(a *attempt) { a.header = append(a.header, "If-None-Match: *") },                                // 304, 412
+		func(a *attempt) { a.target += "?_delay=x" },                                                        // 400
+		func(a *attempt) { a.server = "CARS_TOKEN=secret cars" },                                            // 401
+		func(a *attempt) { a.header = append(a.header, "Host: evil.example") },                              // 403
+		func(a *attempt) { a.target = strings.NewReplacer("/1", "/999", ".svg", ".png").Replace(a.target) }, // 404
+		func(a *attempt) { a.slow = true },                                                                  // 408
+		func(a *attempt) { a.body = strings.Replace(a.body, "{", `{"id":1,`, 1) },                           // 409
+		func(a *attempt) { a.header = append(a.header, `If-Match: "x"`) },                                   // 412
+		func(a *attempt) { a.header = append(a.header, fmt.Sprint("Content-Length: ", maxCarsBody+1)) },     // 413
+		func(a *attempt) { a.header = append(a.header, "Content-Type: text/plain") },                        // 415
+		func(a *attempt) { a.header = append(a.header, "Content-Encoding: gzip") },                          // 415
+		func(a *attempt) { a.body = strings.ReplaceAll(a.body, "}", `,"colour":"red"}`) },                   // 422
+		func(a *attempt) { a.server, a.times = "cars -rate 0.001", 2 },                                      // 429
+		func(a *attempt) { a.crowded = true },                                                               // 503
+		func(a *attempt) { a.stopping = true },                                                              // 503
+		func(a *attempt) { a.diskFull = true },                                                              // 507
+		func(a *attempt) { a.target += "?_fail=418" },                                                       // default
+	}
+	for _, op := range document.Operations() {
+		given := map[string]bool{"500": true} // which nothing should give
+		for _, try := range tries {
+			a := attempt{method: op.Method, target: strings.NewReplacer("{id}", "1", "{name}", "car.svg").Replace(op.Path), body: bodies[op.Method+" "+op.Path]}
+			a.header = []string{"Content-Type: application/json"}
+			try(&a)
+			status := strconv.Itoa(a.answer(t).Code)
+			if !slices.Contains(op.Statuses(), status) {
+				status = "default"
+			}
+			given[status] = true
+		}
+		for _, status := range op.Statuses() {
+			if !given[status] {
+				t.Errorf("%s %s: the document has %s, which no request gets", op.Method, op.Path, status)
+			}
+		}
+	}
+}
+
+// TestExamplesAreRealAnswers makes the request of every example, and gets the answer
+// that it has. Values that are examples of header fields are among theirs.
+func TestExamplesAreRealAnswers(t *testing.T) {
+	attempting(t)
+	examples, err := document.Examples()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := bytes.Count(documentText, []byte(`"line":`)); len(examples) != want {
+		t.Errorf("the document has %d requests, and %d of them are for the operation whose answer they explain", want, len(examples))
+	}
+	seen := map[string]bool{}
+	for _, e := range examples {
+		method, target, _ := strings.Cut(e.Line, " ")
+		rec := attempt{method: method, target: target, body: e.Body, header: e.Header, times: e.Times, server: e.Server}.answer(t)
+		if status := strconv.Itoa(rec.Code); status != e.Status && (e.Status != "default" || slices.Contains(e.Op.Statuses(), status)) {
+			t.Errorf("%s: got %d, want %s", e.Line, rec.Code, e.Status)
+		}
+		if e.Value != nil {
+			if got := decode[any](t, rec); !reflect.DeepEqual(got, e.Value) {
+				t.Errorf("%s:\ngot  %v\nwant %v", e.Line, got, e.Value)
+			}
+		}
+		for _, values := range rec.Result().Header {
+			seen[values[0]] = true
+		}
+	}
+	var text struct {
+		Components struct {
+			Headers map[string]struct{ Example any }
+		}
+	}
+	if err := json.Unmarshal(documentText, &text); err != nil {
+		t.Fatal(err)
+	}
+	for name, header := range text.Components.Headers {
+		if header.Example != nil && !seen[fmt.Sprint(header.Example)] {
+			t.Errorf("no example was answered with %s: %v", name, header.Example)
+		}
 	}
 }

@@ -25,12 +25,12 @@ func start(w http.ResponseWriter, length, status int) {
 	h := w.Header()
 	SetHeader(h)
 	h["Content-Type"] = contentType
-	h.Set("Content-Length", strconv.Itoa(length))
+	h["Content-Length"] = []string{strconv.Itoa(length)}
 	w.WriteHeader(status)
 }
 
-// Header values that many answers share. Set would make a new slice of each
-// for every answer; these are never changed.
+// Header values that many answers share. Set would make a new slice of each for every
+// answer, and look at each name; these are never changed.
 var (
 	contentType  = []string{"application/json"}
 	cacheControl = []string{"no-cache"} // caches must ask again before they use it
@@ -45,6 +45,18 @@ func SetHeader(h http.Header) {
 	h["Access-Control-Expose-Headers"] = exposed
 	h["Cache-Control"] = cacheControl
 	h["X-Content-Type-Options"] = nosniff
+}
+
+// NotModified answers 304 if the client has the content with this entity tag,
+// and reports whether it did (RFC 9110, section 13.1.2).
+func NotModified(w http.ResponseWriter, r *http.Request, etag string) bool {
+	w.Header()["Etag"] = []string{etag}
+	if !header.ReadConditions(r).HasCurrent(etag) {
+		return false
+	}
+	SetHeader(w.Header())
+	w.WriteHeader(http.StatusNotModified)
+	return true
 }
 
 // minGzip is the size from which a list is worth compressing: below it, it fits
@@ -94,13 +106,13 @@ func writeList[T any](w io.Writer, size int, items []T, json func(T) []byte) {
 	buffered.Flush()
 }
 
-// Timing is the value of a Server-Timing header field (W3C Server Timing): durations in
-// milliseconds, to the microsecond.
-func Timing(queue, process time.Duration) string {
-	b := make([]byte, 0, len("queue;dur=60000.000, process;dur=60000.000"))
-	b = appendMilliseconds(append(b, "queue;dur="...), queue)
+// SetTiming sets Server-Timing (W3C Server Timing): durations in milliseconds, to the
+// microsecond.
+func SetTiming(h http.Header, queue, process time.Duration) {
+	var text [64]byte
+	b := appendMilliseconds(append(text[:0], "queue;dur="...), queue)
 	b = appendMilliseconds(append(b, ", process;dur="...), process)
-	return string(b)
+	h["Server-Timing"] = []string{string(b)}
 }
 
 // appendMilliseconds appends what fmt would for %.3f. Every answer carries two

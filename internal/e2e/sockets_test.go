@@ -64,7 +64,7 @@ func TestRawSockets(t *testing.T) {
 		{"OPTIONS *" + host + "\r\n", 404, ours},
 		{"OPTIONS * HTTP/1.1\r\nHost: evil.com\r\n\r\n", 403, ours},
 		{"CONNECT localhost:80" + host + "\r\n", 404, ours},
-		{"TRACE /" + host + "\r\n", 404, ours},
+		{"TRACE /" + host + "\r\n", 405, ours},
 		{"BREW /api/cars" + host + "\r\n", 405, ours},
 		{"POST /api/cars" + host + "\r\n", 415, ours},
 		{"GET /api/cars/1 HTTP/1.0\r\nHost: localhost\r\n\r\n", 200, ours},
@@ -143,7 +143,7 @@ func TestResets(t *testing.T) {
 }
 
 // metric returns the value of a metric that has no labels.
-func (s *server) metric(t *testing.T, name string) float64 {
+func (s *server) metric(t testing.TB, name string) float64 {
 	t.Helper()
 	_, text, err := s.get("/metrics")
 	_, value, _ := strings.Cut(text, "\n"+name+" ")

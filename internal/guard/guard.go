@@ -30,8 +30,8 @@ type Options struct {
 	Rate        float64 // requests a second for each client address, with bursts of twice that; 0: any
 	MaxInFlight int     // requests that may be inside at once
 
-	Secret []string // paths that need the token even for reading
-	Vital  []string // paths for which there is always room
+	Secret []string               // paths that need the token even for reading
+	Vital  func(path string) bool // whether there is always room for a path
 
 	// Refuse answers with an error. The message is for a person.
 	Refuse func(w http.ResponseWriter, message string, status int)
@@ -46,6 +46,7 @@ type Guard struct {
 	browsers *http.CrossOriginProtection
 	limiter  *limiter // nil if there is no limit
 	inFlight atomic.Int64
+	lastHost atomic.Pointer[string] // that was allowed: nearly always that of the next request
 }
 
 // New returns a guard. An error is a sentence about one of the hosts or origins.
@@ -91,7 +92,7 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 			g.preflight(w, r)
 			return
 		}
-		if !slices.Contains(g.Vital, r.URL.Path) {
+		if !g.Vital(r.URL.Path) {
 			defer g.inFlight.Add(-1)
 			if g.inFlight.Add(1) > int64(g.MaxInFlight) {
 				w.Header().Set("Retry-After", "1")
@@ -110,6 +111,7 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 // 0 if it is not.
 func (g *Guard) judge(w http.ResponseWriter, r *http.Request) (message string, status int) {
 	writes := isWrite(r.Method)
+	secret := slices.Contains(g.Secret, r.URL.Path) && r.Method != "OPTIONS" // browsers ask without the token whether they may send it
 	switch {
 	case !g.hostAllowed(r.Host):
 		name, _, _ := splitHost(r.Host)
@@ -117,7 +119,7 @@ func (g *Guard) judge(w http.ResponseWriter, r *http.Request) (message string, s
 	case writes && !g.originAllowed(r):
 		origin, _, _ := parseOrigin(r.Header.Get("Origin"))
 		return fmt.Sprintf("Pages of other origins may not write; to allow one, start the server with -origins, such as -origins %s", orExample(origin, "https://app.example")), http.StatusForbidden
-	case g.Token != "" && (writes || slices.Contains(g.Secret, r.URL.Path)) && !g.bearsToken(r):
+	case g.Token != "" && (writes || secret) && !g.bearsToken(r):
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		return "This needs the server's token, which is CARS_TOKEN in its environment; send it as Authorization: Bearer", http.StatusUnauthorized
 	case writes && g.ReadOnly != "":

@@ -16,6 +16,7 @@ import (
 func newGuard(t testing.TB, options Options) *Guard {
 	t.Helper()
 	options.Refuse = func(w http.ResponseWriter, message string, status int) { http.Error(w, message, status) }
+	options.Vital = func(path string) bool { return path == "/healthz" }
 	if options.MaxInFlight == 0 {
 		options.MaxInFlight = 1
 	}
@@ -191,7 +192,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 }
 
 func TestRoom(t *testing.T) {
-	g := newGuard(t, Options{MaxInFlight: 2, Vital: []string{"/healthz"}})
+	g := newGuard(t, Options{MaxInFlight: 2})
 	entered, leave := make(chan bool), make(chan bool)
 	handler := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stay" {

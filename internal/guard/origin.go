@@ -48,8 +48,16 @@ func isLoopback(host string) bool {
 // hostAllowed reports whether the server may be called by this name. A page whose
 // own name leads to a loopback address (DNS rebinding) gets no further.
 func (g *Guard) hostAllowed(hostport string) bool {
+	if last := g.lastHost.Load(); !g.Loopback || last != nil && *last == hostport {
+		return true
+	}
 	host, _, ok := splitHost(hostport)
-	return !g.Loopback || ok && (isLoopback(host) || g.hosts[host])
+	allowed := ok && (isLoopback(host) || g.hosts[host])
+	if allowed {
+		last := hostport // a variable of its own, or each call would allocate one
+		g.lastHost.Store(&last)
+	}
+	return allowed
 }
 
 // originAllowed reports whether pages of the origin that r comes from may write. What

@@ -27,6 +27,9 @@ func Values(raw string) (url.Values, error) {
 	if strings.Count(strings.Trim(raw, "&"), "&") >= maxParameters {
 		return nil, Error(fmt.Sprintf("The query must not have more than %d parameters", maxParameters))
 	}
+	if raw == "" { // as in nearly all requests that are not for a list
+		return nil, nil
+	}
 	values, err := url.ParseQuery(raw)
 	if err == nil {
 		return values, nil

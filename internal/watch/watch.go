@@ -68,7 +68,7 @@ func (q *Requests) Wrap(next http.Handler) http.Handler {
 // routeOf is the path of the ServeMux pattern that r has matched.
 func routeOf(r *http.Request) string {
 	if _, path, found := strings.Cut(r.Pattern, " "); found {
-		return path
+		return strings.TrimSuffix(path, "{$}")
 	}
 	if r.Pattern == "" || r.Pattern == "/" {
 		return "other"

@@ -1,0 +1,32 @@
+// The start, and what the address bar says while the page is open: the query string is
+// the view of the catalogue, #car-7 a car.
+
+import './goroutine.js';
+import * as car from './car.js';
+import { load, loadChoices, loadIfMoved } from './catalogue.js';
+
+const carInAddress = () => Number(/^#car-([1-9]\d*)$/.exec(location.hash)?.[1]);
+
+let followed = false; // the way to the car began on this page
+
+function show() {
+	const id = carInAddress();
+	if (id) car.open(id);
+	else car.close();
+}
+
+car.onClose(() => {
+	if (!carInAddress()) return;
+	if (followed) history.back();
+	else history.replaceState(null, '', location.pathname + location.search);
+});
+
+addEventListener('hashchange', () => { followed = true; });
+addEventListener('popstate', () => {
+	show();
+	loadIfMoved();
+});
+
+load();
+loadChoices();
+show();

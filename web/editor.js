@@ -1,0 +1,170 @@
+// The form in which a car is made or changed.
+
+import { read, write } from './api.js';
+import { load } from './catalogue.js';
+import { resolve } from './conflict.js';
+import { fields, get, nest } from './fields.js';
+import { element, say } from './page.js';
+
+const dialog = element('editor');
+const form = dialog.querySelector('form');
+const message = dialog.querySelector('.message');
+
+let base; // the car as it was read, and its ETag; undefined for a new one
+let id; // that a new car is to have; undefined for the next
+let request; // the write on its way
+let done; // ends edit
+
+const inputs = fields.map(({ path, label, number, required, suggest }) => {
+	const field = element('field').content.cloneNode(true);
+	const input = field.querySelector('input');
+	input.id = `edit-${path}`;
+	input.name = path;
+	input.required = required ?? false;
+	// Not type=number, which would keep from the server, and so from its judgement, what
+	// is not one.
+	if (number) input.inputMode = 'numeric';
+	if (suggest) input.setAttribute('list', suggest);
+	const wrong = field.querySelector('.wrong');
+	wrong.id = `${input.id}-wrong`;
+	input.setAttribute('aria-describedby', wrong.id);
+	field.querySelector('label').htmlFor = input.id;
+	field.querySelector('label').textContent = required ? `${label} (required)` : label;
+	form.querySelector('.fields').append(field);
+	return input;
+});
+
+// edit lets the user change a car, or make a new one, and returns the server's answer;
+// undefined if there was none.
+export function edit(car, etag) {
+	base = car && { car, etag };
+	id = undefined;
+	fill(car);
+	element('editor-title').textContent = car ? `Edit ${car.name}` : 'Add a car';
+	dialog.showModal();
+	inputs[0].focus();
+	return new Promise((resolve) => { done = resolve; });
+}
+
+function fill(car) {
+	for (const input of inputs) input.defaultValue = (car && get(car, input.name)) || '';
+	form.reset();
+	complain('');
+}
+
+// values are what the form says, by path. What is no number is left to the server to
+// refuse.
+function values(inputs) {
+	return Object.fromEntries(inputs.map(({ name, value, inputMode }) => {
+		const text = value.trim();
+		return [name, inputMode && Number.isFinite(Number(text)) ? Number(text) : text];
+	}));
+}
+
+form.addEventListener('submit', async (event) => {
+	event.preventDefault();
+	if (request) return;
+	request = new AbortController();
+	form.ariaBusy = 'true';
+	complain('');
+	try {
+		const answer = base ? await change(request.signal) : await create(request.signal);
+		if (answer) finish(answer);
+	} catch (error) {
+		if (request.signal.aborted) {
+			say('Whether the car was saved is not known. The list is being read again.');
+			load();
+		} else {
+			explain(error);
+		}
+	}
+	request = undefined;
+	form.ariaBusy = 'false';
+});
+
+function create(signal) {
+	const body = nest(values(inputs));
+	if (id) body.id = id;
+	return write('POST', '/api/cars', { body, signal });
+}
+
+// change sends what is different from the car as it was read. If somebody else has
+// changed it since, the user decides. undefined: there is more to edit.
+async function change(signal) {
+	const changes = values(inputs.filter((input) => input.value !== input.defaultValue));
+	const path = `/api/cars/${base.car.id}`;
+	for (let { etag } = base; ;) {
+		try {
+			return await write('PATCH', path, { body: nest(changes), etag, signal });
+		} catch (error) {
+			if (error.status !== 412) throw error;
+		}
+		const current = await read(path, { signal, waiting: complain });
+		// An earlier attempt, of which no answer came, was made.
+		if (Object.entries(changes).every(([path, value]) => get(current.data, path) === value)) return current;
+		const choice = await resolve(base.car, current.data, changes);
+		if (choice === '') {
+			complain('Nothing was saved.');
+			return undefined;
+		}
+		({ etag } = current);
+		if (choice === 'theirs') {
+			base = { car: current.data, etag };
+			fill(current.data);
+			complain('This is the car as it is now.');
+			inputs[0].focus();
+			return undefined;
+		}
+	}
+}
+
+// explain says beside each field what the server says of it, and the rest above.
+function explain(error) {
+	const others = [];
+	for (const [path, problem] of Object.entries(error.fields)) {
+		const input = form.elements[path];
+		if (!input) {
+			others.push(`${path} ${problem}.`);
+			continue;
+		}
+		input.ariaInvalid = 'true';
+		element(`${input.id}-wrong`).textContent = problem;
+	}
+	const first = inputs.find((input) => input.ariaInvalid === 'true');
+	if (first) {
+		complain(['Nothing was saved: the fields marked below are wrong.', ...others].join(' '), true);
+		first.focus();
+	} else if (error.status === 404 && base) {
+		id = base.car.id;
+		base = undefined;
+		complain('The car was deleted meanwhile. Save to put it back as it is here.');
+	} else if (error.unknown && base) {
+		complain(`${error.message} Whether the car was saved is not known. Save again to find out: only a car that is as you read it is changed.`);
+	} else if (error.unknown) {
+		complain(`${error.message} Whether the car was added is not known. Look for it in the list before you save again.`);
+		load();
+	} else {
+		if (error.retryAfter) others.push(`Nothing was saved; try again in ${error.retryAfter} s.`);
+		complain([error.message, ...others].join(' '));
+	}
+}
+
+function complain(text, keep = false) {
+	message.textContent = text;
+	if (keep) return;
+	for (const input of inputs) {
+		input.ariaInvalid = 'false';
+		element(`${input.id}-wrong`).textContent = '';
+	}
+}
+
+function finish(answer) {
+	dialog.close();
+	done(answer);
+}
+
+element('cancel').addEventListener('click', () => dialog.close());
+dialog.addEventListener('close', () => {
+	request?.abort();
+	done();
+});

@@ -1,0 +1,49 @@
+// The fields of a car: how they are called, shown and compared.
+
+export const fields = [
+	{ path: 'name', label: 'Name', required: true },
+	{ path: 'manufacturer', label: 'Manufacturer', required: true, suggest: 'manufacturers' },
+	{ path: 'category', label: 'Category', suggest: 'categories' },
+	{ path: 'year', label: 'Year', number: true },
+	{ path: 'price', label: 'Price in USD', number: true },
+	{ path: 'imageUrl', label: 'Picture' },
+	{ path: 'details.engine', label: 'Engine' },
+	{ path: 'details.horsepower', label: 'Horsepower', number: true },
+	{ path: 'details.transmission', label: 'Transmission' },
+	{ path: 'details.drivetrain', label: 'Drivetrain' },
+];
+
+export const get = (car, path) => path.split('.').reduce((value, key) => value?.[key], car);
+
+// nest turns { 'details.horsepower': 201 } into { details: { horsepower: 201 } }.
+export function nest(values) {
+	const car = {};
+	for (const [path, value] of Object.entries(values)) {
+		const [key, inner] = path.split('.');
+		if (inner) (car[key] ??= {})[inner] = value;
+		else car[key] = value;
+	}
+	return car;
+}
+
+const dollars = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD', maximumFractionDigits: 0 });
+
+// show returns a value as people write it; '' if there is none.
+export function show(path, value) {
+	if (!value) return '';
+	return path === 'price' ? dollars.format(value) : String(value);
+}
+
+const general = '/images/car.svg';
+
+// picture has img show a car. Only pictures on this server are loaded: a page that
+// asks others tells them who looks at what.
+export function picture(img, car) {
+	const slug = car.category?.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');
+	img.onerror = () => {
+		img.onerror = null;
+		img.src = general;
+	};
+	if (/^\/(?![/\\])/.test(car.imageUrl)) img.src = car.imageUrl;
+	else img.src = slug ? `/images/${slug}.svg` : general;
+}
