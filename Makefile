@@ -1,6 +1,7 @@
 # Without a target, make lists what it can do.
 FUZZTIME ?= 10s
-BENCHTIME ?= 2s
+ROUNDS ?= 5
+SECONDS ?= 3
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -8,8 +9,8 @@ help: ## list the targets
 run: ## serve http://localhost:8080
 	go run .
 
-build: ## build ./cars
-	go build -o cars$(shell go env GOEXE) .
+build: ## build ./cars, without what only debuggers read
+	go build -ldflags '-s -w' -o cars$(shell go env GOEXE) .
 
 test: ## run every test
 	go test ./...
@@ -36,13 +37,13 @@ fuzz: ## fuzz each target for FUZZTIME (10s)
 		done; \
 	done
 
-bench: ## run every benchmark for BENCHTIME (2s)
-	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./...
+bench: ## measure all there is to compare, ROUNDS times (5) for SECONDS each (3), and print one table
+	@go test -run '^$$' -bench Table -benchtime 1x -timeout 60m ./internal/e2e -rounds $(ROUNDS) -seconds $(SECONDS)
 
 check: fmt-check vet race ## what CI runs: these three, builds for other systems, fuzz and bench in short
 	GOOS=darwin GOARCH=arm64 go build -o /dev/null .
 	GOOS=windows GOARCH=amd64 go build -o /dev/null .
 	$(MAKE) fuzz FUZZTIME=5s
-	$(MAKE) bench BENCHTIME=1x
+	go test -run '^$$' -bench . -benchtime 1x ./...
 
 .PHONY: help run build test race vet fmt-check fuzz bench check

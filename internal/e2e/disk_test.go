@@ -56,7 +56,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 // tamper has strace do something to every fsync of s, until stop is called.
-func tamper(t *testing.T, s *server, what string) (stop func()) {
+func tamper(t testing.TB, s *server, what string) (stop func()) {
 	t.Helper()
 	path, err := exec.LookPath("strace")
 	if err != nil {

@@ -25,8 +25,8 @@ import (
 var scratch string
 
 func TestMain(m *testing.M) {
-	if config := os.Getenv(generatorEnv); config != "" {
-		if err := generate(config); err != nil {
+	if play := roles[os.Getenv(roleEnv)]; play != nil {
+		if err := play(os.Getenv(inputEnv)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -101,7 +101,14 @@ func start(t *testing.T, args ...string) *server {
 // at the end of the test is killed.
 func launch(t testing.TB, env string, args ...string) *server {
 	t.Helper()
+	return launchIn(t, "", env, args...)
+}
+
+// launchIn is launch in a folder.
+func launchIn(t testing.TB, dir, env string, args ...string) *server {
+	t.Helper()
 	cmd := command(t, args...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

@@ -35,8 +35,16 @@ type outcome struct {
 	took          []time.Duration
 }
 
-// generatorEnv holds a load for the process that generates it.
-const generatorEnv = "CARS_TEST_LOAD"
+// This program plays other roles in processes of their own: their names, and what they
+// are told, are in the environment.
+const roleEnv, inputEnv = "CARS_TEST_ROLE", "CARS_TEST_INPUT"
+
+var roles = map[string]func(input string) error{
+	"load":          generate,
+	"bare":          serveBare,
+	"sleeping loop": serveLoops(1),
+	"pool of five":  serveLoops(5),
+}
 
 // run generates the load and returns what came of it.
 func (l load) run(t testing.TB) outcomes {
@@ -46,7 +54,7 @@ func (l load) run(t testing.TB) outcomes {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), generatorEnv+"="+string(config))
+	cmd.Env = append(os.Environ(), roleEnv+"=load", inputEnv+"="+string(config))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -127,12 +135,15 @@ func (l load) connection(i int, conn net.Conn, start time.Time) outcomes {
 			r.Reset(conn)
 		}
 		if err == nil {
-			conn.SetDeadline(end.Add(10 * time.Second))
+			conn.SetDeadline(end.Add(2 * time.Second))
 			if _, err = conn.Write([]byte(l.Requests[n%len(l.Requests)])); err == nil {
 				status, err = skipAnswer(r)
 			}
 		}
 		if err != nil {
+			if l.Rate == 0 && time.Now().After(end) {
+				break // it would have been answered some time
+			}
 			status = 0
 			if conn != nil {
 				conn.Close()

@@ -77,7 +77,7 @@ func parse(t *testing.T, body string) car {
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: 50 * time.Second}
 
 // send returns status and body, or an error. A 503 must say when to come again.
-func (s *server) send(t *testing.T, method, path, body string) (int, string, error) {
+func (s *server) send(t testing.TB, method, path, body string) (int, string, error) {
 	t.Helper()
 	req, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
 	if err != nil {
