@@ -158,12 +158,13 @@ func parseFlags(args []string, port string) (config, error) {
 
 const usage = `cars serves a catalogue of cars as JSON over HTTP.
 
-Start it, and from another terminal:
+Start it and open http://localhost:8080 or, in another terminal:
 
   curl http://localhost:8080/api/cars
   curl http://localhost:8080/api/cars/1
 
-Control-C stops it. Every flag can be left out:
+Control-C stops it. With CARS_TOKEN in the environment, writes and /metrics need
+it as a Bearer token. Every flag can be left out:
 
 `
 

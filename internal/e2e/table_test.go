@@ -28,7 +28,7 @@ var (
 
 // A measure is what one server did under one load. What was not measured is 0.
 type measure struct {
-	cpu    time.Duration // of the server's process for each answer, its start included
+	cpu    time.Duration // of the server's process for each answer
 	rate   float64       // answers a second
 	p99    time.Duration
 	memory float64       // peak of the resident set, in MB; on Linux
@@ -206,6 +206,7 @@ func underLoad(start starter, request string, connections int) func(b *testing.B
 		defer cmd.Process.Kill()
 		waitForAnswer(b, addr)
 		m.start = time.Since(began)
+		before := cpuTime(cmd.Process.Pid)
 		l := load{Addr: addr, Requests: []string{request}, Connections: connections, Duration: time.Duration(*seconds * float64(time.Second))}
 		if connections == 1000 {
 			l.Duration *= 5 // or the beginning, when all come at once, would be much of it
@@ -222,7 +223,7 @@ func underLoad(start starter, request string, connections int) func(b *testing.B
 			answers, m.p99 = o.Count, o.P99
 		}
 		m.rate = float64(answers) / l.Duration.Seconds()
-		m.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()) / time.Duration(max(1, answers))
+		m.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() - before) / time.Duration(max(1, answers))
 		return m
 	}
 }
@@ -249,6 +250,20 @@ func peak(pid int) float64 {
 	kb, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	n, _ := strconv.Atoi(kb)
 	return float64(n) / 1e3
+}
+
+// cpuTime is what a process has used so far; 0 where there is no /proc, so that its
+// start counts, too.
+func cpuTime(pid int) time.Duration {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(text), ") ") // behind its name
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond // as long as USER_HZ is 100
 }
 
 // fsyncs is what a file takes that is synced after each write.
