@@ -159,10 +159,10 @@ func handleWriteCar(op operation) http.HandlerFunc {
 			fail(w, err)
 			return
 		}
-		path := "/api/cars/" + strconv.Itoa(resp.Car.ID)
+		location := "/api/cars/" + strconv.Itoa(resp.Car.ID)
 		switch op {
 		case createCar:
-			w.Header().Set("Location", path)
+			w.Header().Set("Location", location)
 			w.Header().Set("ETag", resp.record.etag)
 			answer.JSON(w, resp.record.json, http.StatusCreated)
 		case deleteCar:
@@ -170,7 +170,7 @@ func handleWriteCar(op operation) http.HandlerFunc {
 		default:
 			// Says that the answer is the car itself and not about it, so that
 			// the entity tag is the car's (RFC 9110, section 8.7).
-			w.Header().Set("Content-Location", path)
+			w.Header().Set("Content-Location", location)
 			w.Header().Set("ETag", resp.record.etag)
 			answer.JSON(w, resp.record.json, http.StatusOK)
 		}
@@ -282,9 +282,9 @@ var pageFiles = func() map[string]assets.File {
 // isVital reports whether a path is answered even when there is room for nobody: those
 // by which an operator sees how the server is, and the page, which is to say so, too.
 // None of them reaches the processor.
-func isVital(path string) bool {
-	_, isFile := pageFiles[strings.TrimPrefix(path, "/")]
-	return isFile || path == "/" || strings.HasPrefix(path, "/images/") || path == "/healthz" || path == "/readyz" || path == "/metrics"
+func isVital(target string) bool {
+	_, isFile := pageFiles[strings.TrimPrefix(target, "/")]
+	return isFile || strings.HasPrefix(target, "/images/") || slices.Contains([]string{"/", "/healthz", "/readyz", "/metrics"}, target)
 }
 
 // handlePage answers GET / with the page.

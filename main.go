@@ -104,7 +104,7 @@ func parseFlags(args []string, port string) (config, error) {
 	readOnly := set.Bool("read-only", false, "refuse every write")
 	flags.List(set, &cfg.guard.Origins, "origins", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; those on this machine and the server's own may anyway")
 	flags.List(set, &cfg.guard.Hosts, "hosts", "further host `names` to answer to, comma-separated")
-	flags.Number(set, &cfg.guard.Rate, "rate", "let each client address make this `many` requests a second, in bursts of\ntwice that; 0 sets no limit", 1e6)
+	flags.Number(set, &cfg.guard.Rate, "rate", "let each client address make `n` requests a second, in bursts of twice that;\n0 sets no limit", 1e6)
 	flags.Whole(set, &cfg.guard.MaxInFlight, "max-in-flight", "answer up to `n` requests at once, and one more with 503", 1)
 	set.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificates in this PEM `file`")
 	set.StringVar(&cfg.tlsKey, "tls-key", "", "the `file` of the key to -tls-cert")
@@ -189,7 +189,7 @@ func version() string {
 const (
 	drainTime = 8 * time.Second
 	stopTime  = 9500 * time.Millisecond
-	exitTime  = 9900 * time.Millisecond
+	exitTime  = 9700 * time.Millisecond
 )
 
 // serve listens, and answers until the process is told to stop by SIGINT or

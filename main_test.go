@@ -1447,7 +1447,7 @@ func TestHealth(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	simulationOff(t)
 	handler := house(t)
-	for _, request := range []string{"GET /api/cars/1", "GET /api/cars/1", "GET /api/cars/999", "GET /nowhere/1", "HEAD /api/cars", "BREW /api/cars", "OPTIONS /api/cars", "GET /metrics"} {
+	for _, request := range []string{"GET /api/cars/1", "GET /api/cars/1", "GET /api/cars/999", "GET /nowhere/1", "HEAD /api/cars", "BREW /api/cars", "OPTIONS /api/cars", "GET /metrics", "GET /", "POST /"} {
 		method, target, _ := strings.Cut(request, " ")
 		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, target, nil))
 	}
@@ -1465,7 +1465,9 @@ func TestMetrics(t *testing.T) {
 		`http_requests_total{method="other",route="/api/cars",code="405"} 1`,
 		`http_requests_total{method="OPTIONS",route="/api/cars",code="204"} 1`,
 		`http_requests_total{method="GET",route="/metrics",code="200"} 1`,
-		`http_request_duration_seconds_count 8`,
+		`http_requests_total{method="GET",route="/",code="200"} 1`,
+		`http_requests_total{method="POST",route="/",code="405"} 1`,
+		`http_request_duration_seconds_count 10`,
 		`cars_requests_in_flight 0`,
 		`cars_processor_waiting 0`,
 		fmt.Sprintf(`cars_catalogue_cars %d`, len(cars)),

@@ -86,7 +86,7 @@ export async function write(method, path, { body, etag, signal } = {}) {
 		try {
 			return await send(path, { method, headers, signal, body: body && JSON.stringify(body) });
 		} catch (error) {
-			if (error.status !== 401 || !(token = prompt(error.message))) throw error;
+			if (error.status !== 401 || !(token = prompt(error.message)?.replace(/[^!-~]/g, ''))) throw error;
 		}
 	}
 }

@@ -21,7 +21,7 @@ car.onClose(() => {
 	else history.replaceState(null, '', location.pathname + location.search);
 });
 
-addEventListener('hashchange', () => { followed = true; });
+addEventListener('hashchange', ({ oldURL }) => { followed = !oldURL.includes('#car-'); });
 addEventListener('popstate', () => {
 	show();
 	loadIfMoved();

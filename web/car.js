@@ -108,10 +108,10 @@ async function remove() {
 		}
 		const current = await read(path(car.id));
 		const choice = await resolve(car, current.data);
-		if (!choice) return undefined;
+		if (!choice) return;
 		({ etag } = current);
 		fill(current.data);
-		if (choice === 'theirs') return undefined;
+		if (choice === 'theirs') return;
 	}
 }
 

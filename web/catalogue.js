@@ -1,7 +1,7 @@
 // The catalogue: the cards, what they are filtered by, and the pages.
 
 import { read } from './api.js';
-import { get, picture, show } from './fields.js';
+import { picture, show } from './fields.js';
 import { element } from './page.js';
 import { change, params, query } from './view.js';
 
@@ -49,7 +49,7 @@ export function loadIfMoved() {
 // waiting says why there is no answer yet, and when the next attempt is made. Only the
 // reason is read out: a voice that counts would be a nuisance.
 function waiting(reason, seconds) {
-	if (reason) status.textContent = reason;
+	if (reason && status.textContent !== reason) status.textContent = reason;
 	element('countdown').textContent = reason && (seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying again …');
 	element('retry').hidden = !reason;
 	element('status').classList.toggle('waiting', Boolean(reason));
@@ -104,12 +104,12 @@ function showError(error) {
 
 // showControls has every control say what the address bar does.
 function showControls() {
-	const current = params();
 	for (const control of filters.elements) {
-		const values = current.getAll(control.name).filter(Boolean);
-		const value = values.join(', ');
+		const value = said(control);
+		control.querySelector('.odd')?.remove();
 		if (control.matches('select') && value && ![...control.options].some((option) => option.value === value)) {
-			control.add(new Option(control.name === '_sort' ? `${value} ${current.get('_order') ?? ''}` : value, value));
+			control.add(new Option(value, value));
+			control.lastElementChild.className = 'odd'; // to be gone with the address
 		}
 		if (control !== typed) control.value = value; // nobody is corrected while typing
 	}
@@ -117,15 +117,27 @@ function showControls() {
 	element('json').href = element('json').textContent = `/api/cars${location.search}`;
 }
 
+// said is what the address bar says of a control, in one text.
+function said({ name }) {
+	const values = params().getAll(name).filter(Boolean).join(', ');
+	return name === '_sort' && values ? `${values} ${params().get('_order') ?? ''}`.trim() : values;
+}
+
+let choices = new AbortController();
+
 // loadChoices offers the manufacturers and categories that there are, as far as a
 // thousand cars tell.
 export async function loadChoices() {
-	const { data } = await read('/api/cars?_limit=1000').catch(() => ({ data: [] }));
-	for (const [name, plural] of [['manufacturer', 'manufacturers'], ['category', 'categories']]) {
-		const values = [...new Set(data.map((car) => get(car, name)).filter(Boolean))].sort((a, b) => a.localeCompare(b, 'en'));
+	choices.abort();
+	choices = new AbortController();
+	const { data } = await read('/api/cars?_limit=1000', choices).catch(() => ({}));
+	if (!data) return;
+	for (const name of ['manufacturer', 'category']) {
+		const values = [...new Set(data.map((car) => car[name]).filter(Boolean))].sort((a, b) => a.localeCompare(b, 'en'));
+		const options = () => values.map((value) => new Option(value, value));
 		const select = element(name);
-		select.replaceChildren(select.options[0], ...values.map((value) => new Option(value, value)));
-		element(plural).replaceChildren(...values.map((value) => new Option(value, value)));
+		select.replaceChildren(select.options[0], ...options());
+		element(`${name}-list`).replaceChildren(...options());
 	}
 	showControls();
 }
@@ -137,8 +149,8 @@ let typed; // the control that is being typed into
 function apply(control) {
 	clearTimeout(typing);
 	const value = control.value.trim();
-	if (value === (params().get(control.name) ?? '')) return;
-	change({ [control.name]: value, _page: '' }, control === typed);
+	if (value === said(control)) return;
+	change({ [control.name]: value, _page: '', ...(control.name === '_sort' && { _order: '' }) }, control === typed);
 	typed = control;
 	load();
 }

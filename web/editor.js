@@ -20,11 +20,11 @@ const inputs = fields.map(({ path, label, number, required, suggest }) => {
 	const input = field.querySelector('input');
 	input.id = `edit-${path}`;
 	input.name = path;
-	input.required = required ?? false;
+	input.required = Boolean(required);
 	// Not type=number, which would keep from the server, and so from its judgement, what
 	// is not one.
 	if (number) input.inputMode = 'numeric';
-	if (suggest) input.setAttribute('list', suggest);
+	if (suggest) input.setAttribute('list', `${path}-list`);
 	const wrong = field.querySelector('.wrong');
 	wrong.id = `${input.id}-wrong`;
 	input.setAttribute('aria-describedby', wrong.id);
@@ -105,7 +105,7 @@ async function change(signal) {
 		const choice = await resolve(base.car, current.data, changes);
 		if (choice === '') {
 			complain('Nothing was saved.');
-			return undefined;
+			return;
 		}
 		({ etag } = current);
 		if (choice === 'theirs') {
@@ -113,7 +113,7 @@ async function change(signal) {
 			fill(current.data);
 			complain('This is the car as it is now.');
 			inputs[0].focus();
-			return undefined;
+			return;
 		}
 	}
 }

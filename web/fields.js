@@ -2,8 +2,8 @@
 
 export const fields = [
 	{ path: 'name', label: 'Name', required: true },
-	{ path: 'manufacturer', label: 'Manufacturer', required: true, suggest: 'manufacturers' },
-	{ path: 'category', label: 'Category', suggest: 'categories' },
+	{ path: 'manufacturer', label: 'Manufacturer', required: true, suggest: true },
+	{ path: 'category', label: 'Category', suggest: true },
 	{ path: 'year', label: 'Year', number: true },
 	{ path: 'price', label: 'Price in USD', number: true },
 	{ path: 'imageUrl', label: 'Picture' },

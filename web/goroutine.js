@@ -1,7 +1,6 @@
 // Watch the goroutine: many requests at once, and a picture of where their time went.
-// Every number in it is measured: in the server by itself (Server-Timing), on the way
-// by the browser (Resource Timing). Only what other servers would have needed is
-// computed, from the processing times that this one reported.
+// All is measured, by the server (Server-Timing) and the browser (Resource Timing), but
+// what others would have needed: that is computed from the processing times.
 
 import { read } from './api.js';
 import { element } from './page.js';

@@ -11,7 +11,10 @@ export function say(message, onUndo) {
 	toast.querySelector('p').textContent = message;
 	toast.classList.toggle('shown', Boolean(message));
 	undo.hidden = !onUndo;
-	undo.onclick = onUndo;
+	undo.onclick = onUndo && (() => {
+		undo.onclick = null; // once: a double click must not undo twice
+		onUndo();
+	});
 	if (onUndo) undo.focus();
 }
 

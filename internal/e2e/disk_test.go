@@ -55,12 +55,23 @@ func TestFullDisk(t *testing.T) {
 	wantSame(t, serve(t, file).cars(t), want)
 }
 
-// tamper has strace do something to every fsync of s, until stop is called.
-func tamper(t testing.TB, s *server, what string) (stop func()) {
+// tamper has strace do something to every fsync of s, until stop is called. It skips
+// the test if that cannot be.
+func tamper(t *testing.T, s *server, what string) (stop func()) {
+	t.Helper()
+	stop, missing := inject(t, s, what)
+	if missing != "" {
+		t.Skip(missing)
+	}
+	return stop
+}
+
+// inject is tamper, but says what is missing.
+func inject(t testing.TB, s *server, what string) (stop func(), missing string) {
 	t.Helper()
 	path, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("needs strace, which is there for Linux: apt-get install strace")
+		return nil, "needs strace, which is there for Linux: apt-get install strace"
 	}
 	cmd := exec.Command(path, "-f", "-o", os.DevNull, "-p", fmt.Sprint(s.cmd.Process.Pid),
 		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:"+what)
@@ -74,9 +85,9 @@ func tamper(t testing.TB, s *server, what string) (stop func()) {
 	stop = sync.OnceFunc(func() { cmd.Process.Kill(); cmd.Wait() })
 	t.Cleanup(stop)
 	if said, _ := bufio.NewReader(stderr).ReadString('\n'); !strings.Contains(said, " attached") {
-		t.Skipf("needs leave to trace other processes, and strace 5.0 or later; in a container run it with --cap-add SYS_PTRACE. It says: %s", said)
+		return nil, "needs leave to trace other processes, and strace 5.0 or later; in a container run it with --cap-add SYS_PTRACE. It says: " + said
 	}
-	return stop
+	return stop, ""
 }
 
 func TestFailedSync(t *testing.T) {

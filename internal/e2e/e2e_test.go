@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -53,7 +54,12 @@ var binary = sync.OnceValues(func() (string, error) {
 		return err
 	})
 	path := filepath.Join(scratch, "cars.exe")
-	out, err := exec.Command("go", "build", "-o", path, "cars").CombinedOutput()
+	build := exec.Command("go", "build", "-o", path)
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		build.Args = append(build.Args, "-race") // as these tests were
+	}
+	build.Args = append(build.Args, "cars")
+	out, err := build.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("go build: %w\n%s", err, out)
 	}

@@ -135,7 +135,11 @@ func (l load) connection(i int, conn net.Conn, start time.Time) outcomes {
 			r.Reset(conn)
 		}
 		if err == nil {
-			conn.SetDeadline(end.Add(2 * time.Second))
+			if l.Rate == 0 {
+				conn.SetDeadline(end) // what is answered later must not count
+			} else {
+				conn.SetDeadline(end.Add(2 * time.Second))
+			}
 			if _, err = conn.Write([]byte(l.Requests[n%len(l.Requests)])); err == nil {
 				status, err = skipAnswer(r)
 			}

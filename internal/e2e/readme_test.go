@@ -52,6 +52,7 @@ var sameButTimes = []struct {
 	{regexp.MustCompile(`(localhost|127\.0\.0\.1):\d+`), "localhost:8080"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 	{regexp.MustCompile(`\r`), ""},
+	{regexp.MustCompile(`between 1886 and \d{4}`), "between 1886 and YEAR"},
 }
 
 func withoutTimes(text string) string {
@@ -103,7 +104,7 @@ func TestREADME(t *testing.T) {
 				wantBenchmarks(t, rest, want)
 				continue
 			}
-			if command == "make bench" {
+			if strings.HasPrefix(command, "make bench") {
 				continue // which the check runs
 			}
 			byHand := strings.Contains(command, ">> cars.jsonl")

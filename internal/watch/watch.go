@@ -67,13 +67,14 @@ func (q *Requests) Wrap(next http.Handler) http.Handler {
 
 // routeOf is the path of the ServeMux pattern that r has matched.
 func routeOf(r *http.Request) string {
-	if _, path, found := strings.Cut(r.Pattern, " "); found {
-		return strings.TrimSuffix(path, "{$}")
+	_, path, hasMethod := strings.Cut(r.Pattern, " ")
+	if !hasMethod {
+		path = r.Pattern
 	}
-	if r.Pattern == "" || r.Pattern == "/" {
+	if path == "" || path == "/" {
 		return "other"
 	}
-	return r.Pattern
+	return strings.TrimSuffix(path, "{$}")
 }
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
