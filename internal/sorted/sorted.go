@@ -13,8 +13,12 @@ import (
 // A List holds items by ascending key. No two have the same.
 type List[T any] struct {
 	key    func(T) int
-	blocks [][]T // none is empty, and none is written to once it is here
+	blocks [][]T // none is empty, and no item of one is written to once it is here
 	length int
+
+	// used is how many items there are in the array of the last block, those included
+	// that other lists have behind the end of this one's. Nil if it has no room.
+	used *int
 }
 
 // blockSize is the most items in a block. A change copies one block and the list
@@ -24,7 +28,7 @@ const blockSize = 1024
 // New returns a list of items, which are by ascending key and from now on must
 // only be read.
 func New[T any](key func(T) int, items []T) List[T] {
-	return List[T]{key, slices.Collect(slices.Chunk(items, blockSize)), len(items)}
+	return List[T]{key: key, blocks: slices.Collect(slices.Chunk(items, blockSize)), length: len(items)}
 }
 
 // Len returns how many items there are.
@@ -52,17 +56,33 @@ func (l List[T]) Put(item T) List[T] {
 		return l.splice(b, 1, block)
 	}
 	l.length++
+	last := len(l.blocks) - 1
 	switch {
-	case len(l.blocks) == 0:
-		return l.splice(0, 0, []T{item})
+	case last < 0, b == last && i == blockSize:
+		return l.splice(last+1, 0, []T{item})
+	case b == last && i == len(l.blocks[b]):
+		return l.append(item)
 	case len(l.blocks[b]) < blockSize:
 		return l.splice(b, 1, slices.Concat(l.blocks[b][:i], []T{item}, l.blocks[b][i:]))
-	case b == len(l.blocks)-1 && i == blockSize: // keys that only ascend fill their blocks
-		return l.splice(b+1, 0, []T{item})
 	default:
 		block := slices.Insert(slices.Clone(l.blocks[b]), i, item)
 		return l.splice(b, 1, block[:blockSize/2], block[blockSize/2:])
 	}
+}
+
+// append puts item behind all others, as happens with keys that only ascend. The last
+// block, which is not full, need not be copied for that if no other list has put an
+// item there: who has l does not look beyond its end.
+func (l List[T]) append(item T) List[T] {
+	last := len(l.blocks) - 1
+	block, used := l.blocks[last], l.used
+	if used == nil || *used != len(block) {
+		block, used = append(make([]T, 0, blockSize), block...), new(int)
+	}
+	*used = len(block) + 1
+	l = l.splice(last, 1, append(block, item))
+	l.used = used
+	return l
 }
 
 // Delete returns a list without the item of that key.
@@ -94,6 +114,9 @@ func (l List[T]) find(key int) (block, index int, found bool) {
 
 // splice returns l with other blocks in the place of n from index b on.
 func (l List[T]) splice(b, n int, blocks ...[]T) List[T] {
+	if b+n == len(l.blocks) {
+		l.used = nil // of another block
+	}
 	l.blocks = slices.Concat(l.blocks[:b], blocks, l.blocks[b+n:])
 	return l
 }

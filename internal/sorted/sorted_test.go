@@ -151,3 +151,30 @@ func TestBuilderAgreesWithAMap(t *testing.T) {
 		t.Errorf("an empty builder has %d items", len(items))
 	}
 }
+
+// TestListsThatGrowFromOne has several lists put different items behind those of one,
+// and of each other.
+func TestListsThatGrowFromOne(t *testing.T) {
+	lists := []List[*item]{New(keyOf, []*item{{1, 0}})}
+	want := [][]*item{items(lists[0])}
+	for step := range 3 * blockSize {
+		from := len(lists) - 1 - step%3 // the last, and those it has come from
+		from = max(from, 0)
+		added := &item{1 << 20 * (step + 1), step}
+		lists = append(lists, lists[from].Put(added))
+		want = append(want, slices.Concat(want[from], []*item{added}))
+	}
+	for i, list := range lists {
+		if !slices.Equal(items(list), want[i]) {
+			t.Fatalf("list %d of %d has changed", i, len(lists))
+		}
+	}
+}
+
+func BenchmarkPutLast(b *testing.B) {
+	list := New(keyOf, []*item{{0, 0}})
+	b.ReportAllocs()
+	for key := 1; b.Loop(); key++ {
+		list = list.Put(&item{key, 0})
+	}
+}
