@@ -122,7 +122,7 @@ async function restore(deleted) {
 		say(`${deleted.name} is back.`);
 	} catch (error) {
 		if (error.status === 409) say(`There is a car ${deleted.id} again.`);
-		else say(`${deleted.name} could not be put back. ${error.message}`, () => restore(deleted));
+		else say(`${error.message} ${deleted.name} ${error.unknown ? 'may be back or not' : 'could not be put back'}.`, () => restore(deleted));
 	}
 	await changed();
 	document.querySelector(`[data-id="${deleted.id}"] a`)?.focus();
