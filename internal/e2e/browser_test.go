@@ -19,10 +19,7 @@ func shop(t *testing.T, args ...string) (*server, *browser) {
 	t.Helper()
 	b := startBrowser(t) // may skip
 	s := start(t, append([]string{"-delay", "20ms"}, args...)...)
-	go func() {
-		for range s.lines {
-		}
-	}()
+	s.skipLog()
 	b.open(s.url)
 	b.until(cards + ` === 12`)
 	return s, b
@@ -179,10 +176,7 @@ func TestPageWatchesTheGoroutine(t *testing.T) {
 		t.Run(test.protocol, func(t *testing.T) {
 			b := startBrowser(t, "--ignore-certificate-errors")
 			s := start(t, test.args...)
-			go func() {
-				for range s.lines {
-				}
-			}()
+			s.skipLog()
 			b.open(s.url)
 			b.click("#send")
 			b.until(`document.querySelectorAll("#numbers tbody tr").length === 50`)

@@ -151,6 +151,14 @@ func (s *server) waitForLine(t *testing.T, text string) string {
 	return ""
 }
 
+// skipLog reads what else the server logs, or it would wait in the end.
+func (s *server) skipLog() {
+	go func() {
+		for range s.lines {
+		}
+	}()
+}
+
 // signal sends the server a signal.
 func (s *server) signal(t *testing.T, sig os.Signal) {
 	t.Helper()

@@ -25,10 +25,7 @@ func (s *server) overload(t testing.TB, rate float64, duration time.Duration) ou
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	s := start(t, "-max-in-flight", "10", "-delay", "100ms")
-	go func() {
-		for range s.lines {
-		}
-	}()
+	s.skipLog()
 	loaded := make(chan outcomes)
 	go func() { loaded <- s.overload(t, 1000, 2*time.Second) }()
 	var got outcomes
@@ -63,15 +60,8 @@ func BenchmarkOverload(b *testing.B) {
 	addr := freeAddr(b)
 	s := launch(b, "", "-addr", addr, "-log-level", "warn", "-max-in-flight", strconv.Itoa(room), "-delay", delay.String())
 	s.url, s.addr = "http://"+addr, addr
-	go func() {
-		for range s.lines {
-		}
-	}()
-	for {
-		if _, _, err := s.get("/readyz"); err == nil {
-			break
-		}
-	}
+	s.skipLog()
+	waitForAnswer(b, addr)
 	milliseconds := func(d time.Duration) float64 { return float64(max(0, d).Microseconds()) / 1000 }
 	for _, offer := range []struct {
 		name  string
