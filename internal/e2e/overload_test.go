@@ -26,7 +26,7 @@ func TestOverload(t *testing.T) {
 	t.Parallel()
 	s := start(t, "-max-in-flight", "10", "-delay", "100ms")
 	s.skipLog()
-	loaded := make(chan outcomes)
+	loaded := make(chan outcomes, 1)
 	go func() { loaded <- s.overload(t, 1000, 2*time.Second) }()
 	var got outcomes
 	for got == nil {
