@@ -141,15 +141,16 @@ func newProcessor(requests <-chan CarRequest, simulations <-chan simulation, sto
 }
 
 // run is the loop. It waits here and nowhere else: not for a caller, not for
-// a clock, not for a disk.
+// a clock, not for a disk. The more channels a select has, the longer it takes, so
+// those on which nothing can come are nil, which it passes over.
 func (p *processor) run() {
 	for {
 		select {
 		case req := <-p.requests:
 			p.accept(req)
-		case <-p.timer.C:
+		case <-p.due():
 			p.processDue()
-		case err := <-p.committed:
+		case err := <-p.outcome():
 			p.finish(err)
 		case s := <-p.simulations:
 			p.simulate(s)
@@ -160,6 +161,22 @@ func (p *processor) run() {
 		p.judge()
 		p.show()
 	}
+}
+
+// due is the channel that says when the first of waiting is due, if there is one.
+func (p *processor) due() <-chan time.Time {
+	if p.waiting.Len() == 0 {
+		return nil
+	}
+	return p.timer.C
+}
+
+// outcome is the channel that says what came of the batch, if there is one.
+func (p *processor) outcome() <-chan error {
+	if p.batch == nil {
+		return nil
+	}
+	return p.committed
 }
 
 // show brings the gauges up to date.
