@@ -43,7 +43,7 @@ import (
 	"cars/internal/ijson"
 	"cars/internal/items"
 	"cars/internal/journal"
-	"cars/internal/openapi"
+	"cars/internal/openapitest"
 	"cars/internal/query"
 	"cars/internal/watch"
 	"cars/web"
@@ -3158,12 +3158,12 @@ func BenchmarkRequest(b *testing.B) {
 // --- the description -----------------------------------------------------------
 
 // document is the description of the API that the server hands out.
-var document, documentText = func() (*openapi.Document, []byte) {
+var document, documentText = func() (*openapitest.Document, []byte) {
 	text, err := web.Files.ReadFile("openapi.json")
 	if err != nil {
 		panic(err) // it is part of the program
 	}
-	document, err := openapi.Read(text)
+	document, err := openapitest.Read(text)
 	if err != nil {
 		panic(err)
 	}

@@ -42,6 +42,7 @@ const roleEnv, inputEnv = "CARS_TEST_ROLE", "CARS_TEST_INPUT"
 var roles = map[string]func(input string) error{
 	"load":          generate,
 	"bare":          serveBare,
+	"bare owner":    serveBareOwner,
 	"sleeping loop": serveLoops(1),
 	"pool of five":  serveLoops(5),
 }
@@ -115,8 +116,9 @@ func (l load) connection(i int, conn net.Conn, start time.Time) outcomes {
 	r := bufio.NewReader(conn)
 	end := start.Add(l.Duration)
 	interval := time.Duration(0)
-	due := start
+	due, last := start, end // what is answered after last does not count
 	if l.Rate > 0 {
+		last = end.Add(2 * time.Second)
 		interval = time.Duration(float64(l.Connections) / l.Rate * float64(time.Second))
 		due = start.Add(interval * time.Duration(i) / time.Duration(l.Connections))
 	}
@@ -129,16 +131,15 @@ func (l load) connection(i int, conn net.Conn, start time.Time) outcomes {
 		if !due.Before(end) {
 			break
 		}
-		status, err := 0, error(nil)
+		status, err, fresh := 0, error(nil), n == i
 		if conn == nil {
 			conn, err = net.Dial("tcp", l.Addr)
 			r.Reset(conn)
+			fresh = true
 		}
 		if err == nil {
-			if l.Rate == 0 {
-				conn.SetDeadline(end) // what is answered later must not count
-			} else {
-				conn.SetDeadline(end.Add(2 * time.Second))
+			if fresh {
+				conn.SetDeadline(last)
 			}
 			if _, err = conn.Write([]byte(l.Requests[n%len(l.Requests)])); err == nil {
 				status, err = skipAnswer(r)

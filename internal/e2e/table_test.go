@@ -54,6 +54,7 @@ func BenchmarkTable(b *testing.B) {
 	on := func(file string) []string { return append([]string{"-data", file}, quiet...) }
 	rows := []row{
 		{"bare net/http handler, the same bytes", underLoad(role("bare"), getAudi, 64)},
+		{"that, with our limits and one goroutine", underLoad(role("bare owner"), getAudi, 64)},
 		{"cars -delay 0 -log-level warn", underLoad(cars(quiet...), getAudi, 64)},
 		{"cars -delay 0, with its log", underLoad(cars("-delay", "0"), getAudi, 64)},
 		{"json-server 0.17", underLoad(jsonServer, getAudi, 64)},
@@ -133,6 +134,7 @@ func print(rows []row, measures [][]measure) {
 	cpu, rate := columns[0].value, columns[1].value
 	fmt.Fprintln(out, "\nratio\t\tgoal")
 	ratio("CPU, cars to the bare handler", "cars -delay 0 -log-level warn", "bare net/http handler, the same bytes", cpu, "at most 1.05")
+	ratio("CPU, limits and one goroutine to it", "that, with our limits and one goroutine", "bare net/http handler, the same bytes", cpu, "")
 	ratio("CPU, cars to json-server", "cars -delay 0 -log-level warn", "json-server 0.17", cpu, "at most 0.1")
 	ratio("answers, cars to a pool of five", "100 ms in cars -log-level warn", "100 ms in a pool of five", rate, "")
 	ratio("durable POSTs of 64, to fsyncs", "durable POSTs, 64 connections", "a write and an fsync", rate, "at least 4")
@@ -194,11 +196,11 @@ func jsonServer(b *testing.B, addr string) *exec.Cmd {
 func underLoad(start starter, request string, connections int) func(b *testing.B) measure {
 	return func(b *testing.B) (m measure) {
 		addr := freeAddr(b)
-		began := time.Now()
-		cmd := start(b, addr)
+		cmd := start(b, addr) // the first builds the binary
 		if cmd == nil {
 			return m
 		}
+		began := time.Now()
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)
 		}
@@ -341,8 +343,41 @@ func catalogueOf(b *testing.B, n int) string {
 
 const audi = `{"id":1,"name":"Audi A4","manufacturer":"Audi","category":"Sedan","year":2024,"price":42000,"imageUrl":"/images/sedan.svg","details":{"engine":"2.0L Inline-4","horsepower":201,"transmission":"7-speed Automatic","drivetrain":"All-Wheel Drive"}}`
 
-// serveBare is an http.Handler that answers as ours does, without doing anything for it.
+var audiLine = []byte(audi + "\n")
+
+// serveBare serves the car, and does nothing for it.
 func serveBare(addr string) error {
+	return http.ListenAndServe(addr, bare(func(*http.Request) []byte { return audiLine }))
+}
+
+// serveBareOwner does, too, but has the server's limits on slow clients and asks one goroutine
+// for the car: what ours must do, at least.
+func serveBareOwner(addr string) error {
+	requests := make(chan chan []byte)
+	go func() {
+		for response := range requests {
+			response <- audiLine
+		}
+	}()
+	ask := func(r *http.Request) (body []byte) {
+		response, done := make(chan []byte, 1), r.Context().Done()
+		select {
+		case requests <- response:
+		case <-done:
+			return nil
+		}
+		select {
+		case body = <-response:
+		case <-done:
+		}
+		return body
+	}
+	server := http.Server{Addr: addr, Handler: bare(ask), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 70 * time.Second, IdleTimeout: 75 * time.Second}
+	return server.ListenAndServe()
+}
+
+// bare is a handler that answers with the header of ours.
+func bare(get func(*http.Request) (body []byte)) http.Handler {
 	h := http.Header{
 		"Access-Control-Allow-Origin":   {"*"},
 		"Access-Control-Expose-Headers": {"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
@@ -353,13 +388,13 @@ func serveBare(addr string) error {
 		"Server-Timing":                 {"queue;dur=0.001, process;dur=0.002"},
 		"X-Content-Type-Options":        {"nosniff"},
 	}
-	body := []byte(audi + "\n")
-	return http.ListenAndServe(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := get(r)
 		for name, value := range h {
 			w.Header()[name] = value
 		}
 		w.Write(body)
-	}))
+	})
 }
 
 // serveLoops answers from so many loops that sleep.

@@ -1,4 +1,4 @@
-// Package openapi reads the description of an API (OpenAPI 3.1) and checks answers
+// Package openapitest reads the description of an API (OpenAPI 3.1) and checks answers
 // and bodies against it. Tests use it, and nothing else.
 //
 // It knows as much of JSON Schema (2020-12) as a small description needs. A keyword
@@ -8,7 +8,7 @@
 // of an answer, x-request is the [Request] that is answered so; in an answer without
 // content, x-requests are such requests; and at the top, x-headers are the header
 // fields that every answer may have.
-package openapi
+package openapitest
 
 import (
 	"cmp"
