@@ -1,5 +1,6 @@
 // Reception: HTTP in, CarRequest out, JSON back. Everything in this file runs
-// on the many goroutines that net/http starts, one for each connection.
+// on the many goroutines that net/http starts: one for each connection or, with
+// HTTP/2, request.
 
 package main
 
@@ -355,8 +356,8 @@ func process(w http.ResponseWriter, r *http.Request, req CarRequest) (CarRespons
 	if logged {
 		slog.Info("Processing completed for " + outcome(req, resp))
 	}
-	if resp.Error == errSimulated && failure > 0 {
-		return resp, simulatedFailure(failure)
+	if resp.Error == errSimulated {
+		return resp, simulatedFailure(cmp.Or(failure, http.StatusServiceUnavailable))
 	}
 	return resp, resp.Error
 }
@@ -426,8 +427,8 @@ func parseID(s string) (int, error) {
 }
 
 // recoverPanics answers 500 for a handler that panics. Should part of an answer
-// be on its way already, net/http refuses these bytes: they are beyond the
-// Content-Length it was sent with.
+// be on its way already, these bytes come behind it, and the client sees that it is
+// not as long as its Content-Length says.
 func recoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -479,9 +480,6 @@ func fail(w http.ResponseWriter, err error) {
 			w.Header().Set("Retry-After", "1")
 		}
 		sendError(w, "Simulated failure", int(asked))
-	case errors.Is(err, errSimulated):
-		w.Header().Set("Retry-After", "1")
-		sendError(w, "Simulated failure", http.StatusServiceUnavailable)
 	case errors.Is(err, errOutcomeUnknown): // without Retry-After: it may have happened
 		sendError(w, "The connection was closed before the answer; whether the change was made is not known", http.StatusServiceUnavailable)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -354,7 +354,7 @@ func showFile(r *metrics.Registry, file *items.File[record]) {
 	file.Synced = func(d time.Duration) { syncs.Observe(d.Seconds()) }
 }
 
-// startLog sends log lines of level and above to out, until the function it
+// startLog sends log lines of cfg's level and above to out, until the function it
 // returns is called.
 func startLog(cfg config, out io.Writer) (flush func()) {
 	w := lines.NewWriter(out)

@@ -25,7 +25,7 @@ import (
 
 // A Car is one car of the catalogue. All fields are always present in its JSON.
 type Car struct {
-	ID           int     `json:"id"` // 1 or more, never reused
+	ID           int     `json:"id"` // 1 or more; the server gives none twice
 	Name         string  `json:"name"`
 	Manufacturer string  `json:"manufacturer"`
 	Category     string  `json:"category"`
@@ -119,7 +119,7 @@ func (req CarRequest) abandoned() bool {
 // immutable: nobody changes it again, so it may be read without a lock.
 type CarResponse struct {
 	Car   *Car  // as asked for, as it is now or, deleted, as it was; nil for all cars or an error
-	Error error // one of those below, or nil
+	Error error // one of those below, which may wrap another, or nil
 
 	record    *record    // Car with its encoding
 	catalogue *catalogue // the answer to what concerns all cars
@@ -149,9 +149,7 @@ type record struct {
 // body is the car's JSON alone.
 func (rec *record) body() []byte { return rec.json[:len(rec.json)-len("\n")] }
 
-// newRecord encodes a car. Catalogues have few different makers and categories,
-// so cars share those texts: it saves memory, and lists that look for one find
-// it in the processor's cache.
+// newRecord encodes a car.
 func newRecord(car Car) *record {
 	body, err := ijson.Encode(car)
 	if err != nil {
@@ -160,7 +158,9 @@ func newRecord(car Car) *record {
 	return encodedRecord(car, body)
 }
 
-// encodedRecord is newRecord for who has the encoding.
+// encodedRecord is newRecord for who has the encoding. Catalogues have few different
+// makers, categories and so on, so cars share those texts: it saves memory, and lists
+// that look for one find it in the CPU's cache.
 func encodedRecord(car Car, body []byte) *record {
 	for _, text := range []*string{&car.Manufacturer, &car.Category, &car.ImageURL, &car.Details.Engine, &car.Details.Transmission, &car.Details.Drivetrain} {
 		*text = unique.Make(*text).Value()

@@ -28,7 +28,7 @@ var carRequestChan = make(chan CarRequest)
 // The processor receives; nobody closes it.
 var simulationChan = make(chan simulation)
 
-// storeChan brings the processor what it keeps, once, before the server listens.
+// storeChan brings the processor what it keeps, once, before the server answers.
 // Until then it keeps the built-in catalogue in memory, as in tests. Main sends,
 // the processor receives; nobody closes it.
 var storeChan = make(chan store)

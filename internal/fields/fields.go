@@ -57,9 +57,9 @@ type Field[T any] struct {
 	required bool
 }
 
-// Fill sets the fields of to, which has none set, to those of a whole object.
-// Fields that are absent or null stay empty or zero. What is wrong is noted; then
-// to is of no use.
+// Fill sets the fields of to, which has none set but those that object may leave
+// out, to those of a whole object. Others that are absent, and those that are null,
+// are empty or zero. What is wrong is noted; then to is of no use.
 func (s Schema[T]) Fill(to *T, object map[string]any, wrong Errors) {
 	s.merge(to, "", object, wrong)
 	for path, field := range s {
@@ -160,7 +160,7 @@ func Text[T any](place func(*T) *string, least, most int, check func(string) (pr
 			return "is required"
 		case length > most:
 			return fmt.Sprintf("must be at most %d characters", most)
-		case hasControl(s):
+		case strings.ContainsFunc(s, unicode.IsControl):
 			return "must not contain control characters"
 		case check != nil && s != "":
 			return check(s)
@@ -168,15 +168,6 @@ func Text[T any](place func(*T) *string, least, most int, check func(string) (pr
 		return ""
 	}
 	return Field[T]{set, func(from *T) any { return *place(from) }, least > 0}
-}
-
-func hasControl(s string) bool {
-	for _, r := range s {
-		if r < ' ' || r > '~' && unicode.IsControl(r) {
-			return true
-		}
-	}
-	return false
 }
 
 // Number is a field that is a whole number. Null makes it zero; what else is

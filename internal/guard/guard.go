@@ -7,6 +7,7 @@
 package guard
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -43,7 +44,7 @@ type Guard struct {
 	hosts    map[string]bool
 	origins  map[string]bool
 	token    [sha256.Size]byte
-	browsers *http.CrossOriginProtection
+	browsers http.CrossOriginProtection
 	limiter  *limiter // nil if there is no limit
 	inFlight atomic.Int64
 	lastHost atomic.Pointer[string] // that was allowed: nearly always that of the next request
@@ -52,11 +53,10 @@ type Guard struct {
 // New returns a guard. An error is a sentence about one of the hosts or origins.
 func New(options Options) (*Guard, error) {
 	g := &Guard{
-		Options:  options,
-		hosts:    make(map[string]bool),
-		origins:  make(map[string]bool),
-		token:    sha256.Sum256([]byte(options.Token)),
-		browsers: http.NewCrossOriginProtection(),
+		Options: options,
+		hosts:   make(map[string]bool),
+		origins: make(map[string]bool),
+		token:   sha256.Sum256([]byte(options.Token)),
 	}
 	for _, h := range options.Hosts {
 		name, port, ok := splitHost(h)
@@ -115,10 +115,10 @@ func (g *Guard) judge(w http.ResponseWriter, r *http.Request) (message string, s
 	switch {
 	case !g.hostAllowed(r.Host):
 		name, _, _ := splitHost(r.Host)
-		return fmt.Sprintf("This server does not answer to the host %q; to allow a name, start it with -hosts, such as -hosts %s", r.Host, orExample(name, "cars.example")), http.StatusForbidden
+		return fmt.Sprintf("This server does not answer to the host %q; to allow a name, start it with -hosts, such as -hosts %s", r.Host, cmp.Or(name, "cars.example")), http.StatusForbidden
 	case writes && !g.originAllowed(r):
 		origin, _, _ := parseOrigin(r.Header.Get("Origin"))
-		return fmt.Sprintf("Pages of other origins may not write; to allow one, start the server with -origins, such as -origins %s", orExample(origin, "https://app.example")), http.StatusForbidden
+		return fmt.Sprintf("Pages of other origins may not write; to allow one, start the server with -origins, such as -origins %s", cmp.Or(origin, "https://app.example")), http.StatusForbidden
 	case g.Token != "" && (writes || secret) && !g.bearsToken(r):
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		return "This needs the server's token, which is CARS_TOKEN in its environment; send it as Authorization: Bearer", http.StatusUnauthorized
@@ -126,14 +126,6 @@ func (g *Guard) judge(w http.ResponseWriter, r *http.Request) (message string, s
 		return g.ReadOnly, http.StatusForbidden
 	}
 	return "", 0
-}
-
-// orExample returns what a request has said, if that could be parsed.
-func orExample(parsed, example string) string {
-	if parsed == "" {
-		return example
-	}
-	return parsed
 }
 
 // isWrite reports whether a method may change something (RFC 9110, section 9.2.1).

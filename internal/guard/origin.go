@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -89,9 +90,5 @@ func parseOrigin(s string) (origin, host string, ok bool) {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	name := host
-	if strings.Contains(host, ":") {
-		name = "[" + host + "]"
-	}
-	return u.Scheme + "://" + name + ":" + port, host, true
+	return u.Scheme + "://" + net.JoinHostPort(host, port), host, true
 }

@@ -1,7 +1,6 @@
 package ijson
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 	"unicode/utf8"
@@ -65,7 +64,7 @@ func (s *Scanner) Expect(tokens string) {
 }
 
 func (s *Scanner) skipSpace() {
-	for s.offset < len(s.data) && s.data[s.offset] <= ' ' && bytes.IndexByte([]byte(whitespace), s.data[s.offset]) >= 0 {
+	for s.offset < len(s.data) && s.data[s.offset] <= ' ' && strings.IndexByte(whitespace, s.data[s.offset]) >= 0 {
 		s.offset++
 		s.spaces++
 	}
@@ -82,7 +81,7 @@ func (s *Scanner) Int() (n int) {
 	switch {
 	case digits == 0, digits > 18, s.data[start] == '0' && digits > 1:
 		s.failed = true
-	case s.offset < len(s.data) && bytes.IndexByte([]byte(".eE"), s.data[s.offset]) >= 0:
+	case s.offset < len(s.data) && strings.IndexByte(".eE", s.data[s.offset]) >= 0:
 		s.failed = true
 	}
 	return n

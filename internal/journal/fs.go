@@ -63,10 +63,8 @@ func (disk) resolve(path string) string {
 	return path
 }
 
-func (disk) lock(path string) (io.Closer, error) { return lockFile(path) }
-func (disk) rename(from, to string) error        { return os.Rename(from, to) }
-func (disk) remove(path string) error            { return os.Remove(path) }
-func (disk) syncDir(path string) error           { return syncDir(path) }
+func (disk) rename(from, to string) error { return os.Rename(from, to) }
+func (disk) remove(path string) error     { return os.Remove(path) }
 
 func (disk) open(path string) (file, error) {
 	info, err := os.Stat(path)

@@ -12,7 +12,7 @@ import (
 // replacesOpenFiles is whether a file can be renamed to the name of one that is open.
 const replacesOpenFiles = true
 
-func lockFile(path string) (io.Closer, error) {
+func (disk) lock(path string) (io.Closer, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func lockFile(path string) (io.Closer, error) {
 	return f, nil
 }
 
-func syncDir(path string) error {
+func (disk) syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
 		return err

@@ -18,8 +18,8 @@ const (
 // replacesOpenFiles is whether a file can be renamed to the name of one that is open.
 const replacesOpenFiles = false
 
-// lockFile opens the file in such a way that nobody else can.
-func lockFile(path string) (io.Closer, error) {
+// lock opens the file in such a way that nobody else can.
+func (disk) lock(path string) (io.Closer, error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func lockFile(path string) (io.Closer, error) {
 }
 
 // syncDir does nothing: Windows writes the names in a folder by itself.
-func syncDir(string) error { return nil }
+func (disk) syncDir(string) error { return nil }
 
 func isFull(err error) bool {
 	return errors.Is(err, errorDiskFull) || errors.Is(err, errorHandleDiskFull)

@@ -95,7 +95,7 @@ func (j *Journal) unlock() {
 // initial entries if it does not exist. Then it replays every entry: decode makes
 // a value of one, on any goroutine, many at a time; apply receives the values in
 // the order of the file. An entry is only valid during the call. checked tells
-// that it has a correct checksum; without one it may be any JSON value.
+// that it has a correct checksum; without one it may be anything.
 //
 // Errors are sentences for the user that name the file.
 func Open[T any](path string, initial iter.Seq[[]byte], decode func(entry []byte, checked bool) (T, error), apply func(T)) (*Journal, error) {
@@ -123,7 +123,7 @@ func open[T any](fsys fileSystem, path string, initial iter.Seq[[]byte], decode 
 // load does what Open does once the journal is locked.
 func load[T any](j *Journal, initial iter.Seq[[]byte], decode func(entry []byte, checked bool) (T, error), apply func(T)) error {
 	if err := j.fs.remove(j.path + ".tmp"); err == nil {
-		slog.Warn(fmt.Sprintf("Removed %s.tmp, which a compaction that was cut short has left", j.name))
+		slog.Warn(fmt.Sprintf("Removed %s.tmp, which was left when writing it was cut short", j.name))
 	}
 	file, err := j.fs.open(j.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -342,7 +342,7 @@ func (j *Journal) Close() error {
 	return errors.Join(j.file.Close(), j.lock.Close())
 }
 
-// castagnoli is the polynomial of CRC-32C, which processors have instructions for.
+// castagnoli is the polynomial of CRC-32C, which CPUs have instructions for.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendLine appends the line of an entry to line.

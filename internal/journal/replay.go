@@ -31,7 +31,7 @@ type section[T any] struct {
 	lines   int
 	values  []T
 	last    int64    // where the last good line begins, if there are values
-	bad     *badLine // numbered within the section; the last of lines
+	bad     *badLine // the last of lines; replay gives it its number
 }
 
 // replay decodes the lines of a file on all cores, and applies them in their

@@ -37,7 +37,7 @@ func Loopback(actual net.Addr) bool {
 func PublicAddr(addr string, actual net.Addr) string {
 	host, _, _ := net.SplitHostPort(addr)
 	_, port, _ := net.SplitHostPort(actual.String())
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+	if host == "" || net.ParseIP(host).IsUnspecified() {
 		host = "localhost"
 	}
 	return net.JoinHostPort(host, port)

@@ -138,9 +138,6 @@ func (h *Histogram) Observe(x float64) {
 }
 
 func number(x float64) string {
-	if math.IsInf(x, 1) {
-		return "+Inf"
-	}
 	return strconv.FormatFloat(x, 'g', -1, 64)
 }
 

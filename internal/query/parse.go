@@ -207,12 +207,11 @@ func (q *Query[T]) addSlice(values url.Values) error {
 			size = 10
 		}
 		q.page, q.size = page, size
-		end := int64(page) * int64(size)
-		q.start, q.end = int(min(end-int64(size), math.MaxInt)), int(min(end, math.MaxInt))
+		q.start, q.end = (page-1)*size, page*size
 	case end >= 0:
 		q.start, q.end = start, end
 	case limit >= 0:
-		q.start, q.end = start, start+min(limit, math.MaxInt-start)
+		q.start, q.end = start, start+limit
 	default:
 		q.start, q.end = start, math.MaxInt
 	}

@@ -295,7 +295,7 @@ func (q *Query[T]) Run(ctx context.Context, pieces [][]T) (list []T, total int, 
 }
 
 // blockSize is how many items go from condition to condition together: so few
-// that what one has looked at is still in the processor's cache for the next.
+// that what one has looked at is still in the CPU's cache for the next.
 const blockSize = 512
 
 // matching returns the items for which all conditions hold.
