@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -424,25 +423,6 @@ func parseID(s string) (int, error) {
 		return 0, errInvalidID
 	}
 	return id, nil
-}
-
-// recoverPanics answers 500 for a handler that panics. Should part of an answer
-// be on its way already, these bytes come behind it, and the client sees that it is
-// not as long as its Content-Length says.
-func recoverPanics(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			switch v := recover(); v {
-			case nil:
-			case http.ErrAbortHandler:
-				panic(v)
-			default:
-				slog.Error(fmt.Sprintf("%s %q - Panic: %v\n%s", r.Method, r.URL.Path, v, debug.Stack()))
-				sendError(w, "Internal error", http.StatusInternalServerError)
-			}
-		}()
-		next.ServeHTTP(w, r)
-	})
 }
 
 // fail answers for err. It is the one place where an error becomes a status

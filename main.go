@@ -297,7 +297,7 @@ func newHouse(cfg config, addr net.Addr, file *items.File[record], connections *
 		return nil, err
 	}
 	registry := new(metrics.Registry)
-	requests := watch.NewRequests(registry)
+	requests := watch.NewRequests(registry, sendError)
 	registry.Gauge("cars_requests_in_flight", "Requests that are being answered.", func() float64 { return float64(g.InFlight()) })
 	registry.Gauge("http_connections_open", "Connections that are open.", func() float64 { return float64(connections.Open()) })
 	registry.Gauge("cars_processor_waiting", "Requests in the processor's hands.", func() float64 { return float64(processorGauges.waiting.Load()) })
@@ -317,7 +317,7 @@ func newHouse(cfg config, addr net.Addr, file *items.File[record], connections *
 		}
 		return ""
 	})
-	return guard.Linger(requests.Wrap(recoverPanics(g.Wrap(handler)))), nil
+	return guard.Linger(requests.Wrap(g.Wrap(handler))), nil
 }
 
 // openStore opens the catalogue's file, or makes one with the built-in cars. Without

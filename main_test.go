@@ -1580,30 +1580,6 @@ func TestCancelledRequestIsNotCalledNotFound(t *testing.T) {
 	}
 }
 
-func TestPanicInHandlerIsAnswered(t *testing.T) {
-	logged := captureLog(t)
-	rec := httptest.NewRecorder()
-	panicking := func(http.ResponseWriter, *http.Request) { panic("secret") }
-	recoverPanics(http.HandlerFunc(panicking)).ServeHTTP(rec, httptest.NewRequest("GET", "/x%0ay", nil))
-	checkAnswer(t, rec)
-	if rec.Code != 500 || strings.Contains(rec.Body.String(), "secret") {
-		t.Errorf("got %d %s, want 500 without the cause", rec.Code, rec.Body)
-	}
-	for _, want := range []string{`ERROR GET "/x\ny" - Panic: secret`, "main_test.go"} {
-		if !strings.Contains(logged.String(), want) {
-			t.Errorf("the log lacks %q: %s", want, logged.String())
-		}
-	}
-
-	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("recovered %v, want http.ErrAbortHandler passed on", v)
-		}
-	}()
-	aborting := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
-	recoverPanics(http.HandlerFunc(aborting)).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
-}
-
 func TestSendJSON(t *testing.T) {
 	rec := httptest.NewRecorder()
 	sendJSON(rec, map[string]string{"name": "Rolls & Royce <3"}, http.StatusCreated)

@@ -1,5 +1,5 @@
 // Package watch sees every request and its answer from outside: it counts, measures
-// and logs them.
+// and logs them, and what panics on the way to an answer.
 package watch
 
 import (
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ type Requests struct {
 	counts    *metrics.Counters[key]
 	durations *metrics.Histogram
 	overload  sampler
+	refuse    func(w http.ResponseWriter, message string, status int)
 }
 
 // A key is what requests are counted by. Clients can choose neither as they like, or
@@ -30,25 +32,35 @@ type key struct {
 	status        int
 }
 
-// NewRequests adds the metrics of requests.
-func NewRequests(r *metrics.Registry) *Requests {
+// NewRequests adds the metrics of requests. refuse answers with an error, whose message
+// is for a person.
+func NewRequests(r *metrics.Registry, refuse func(w http.ResponseWriter, message string, status int)) *Requests {
 	return &Requests{
 		counts: metrics.NewCounters(r, "http_requests_total", "Requests that were answered.",
 			[]string{"method", "route", "code"},
 			func(k key) []string { return []string{k.method, k.route, strconv.Itoa(k.status)} }),
 		durations: metrics.NewHistogram(r, "http_request_duration_seconds", "Time from a request's header to the end of its answer.",
 			0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.125, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+		refuse: refuse,
 	}
 }
 
 // Wrap watches what next does. It logs refused and failed requests, with the answer,
 // and others at level debug. Of those that are refused because there are too many, it
-// logs a sample: a line for each would cost more than the refusal.
+// logs a sample: a line for each would cost more than the refusal. If next panics it
+// answers 500; should part of an answer be on its way already, it cuts the connection, so
+// that the client does not take that for all.
 func (q *Requests) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		a := &answer{ResponseWriter: w}
-		next.ServeHTTP(a, r)
+		switch cause := a.serve(next, r); {
+		case cause == nil:
+		case a.status == 0 && cause != http.ErrAbortHandler:
+			q.refuse(a, "Internal error", http.StatusInternalServerError)
+		default:
+			defer panic(http.ErrAbortHandler) // which tells net/http to cut it
+		}
 		duration := time.Since(start)
 		if a.status == 0 {
 			a.status = http.StatusOK // net/http says so for who says nothing
@@ -94,6 +106,17 @@ type answer struct {
 	failure []byte // the beginning of a body with an error
 }
 
+// serve has next answer r, and returns what it has panicked with, which it logs, or nil.
+func (a *answer) serve(next http.Handler, r *http.Request) (cause any) {
+	defer func() {
+		if cause = recover(); cause != nil && cause != http.ErrAbortHandler {
+			slog.Error(fmt.Sprintf("%s %q - Panic: %v\n%s", r.Method, r.URL.Path, cause, debug.Stack()))
+		}
+	}()
+	next.ServeHTTP(a, r)
+	return nil
+}
+
 // Unwrap lets an http.ResponseController through.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
@@ -105,6 +128,9 @@ func (a *answer) WriteHeader(status int) {
 }
 
 func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
 	const enough = 1000
 	if a.status >= 400 && len(a.failure) < enough {
 		a.failure = append(a.failure, b[:min(len(b), enough-len(a.failure))]...)

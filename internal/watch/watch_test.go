@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"log"
 	"log/slog"
@@ -19,7 +20,7 @@ import (
 func TestOverloadIsLoggedInSamples(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		status := 0
-		handler := NewRequests(new(metrics.Registry)).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler := NewRequests(new(metrics.Registry), nil).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "no", status)
 		}))
 		var logged bytes.Buffer
@@ -99,7 +100,7 @@ func TestRequestsAreCountedAndLogged(t *testing.T) {
 			http.Error(w, "no", http.StatusForbidden)
 		}
 	})
-	handler := NewRequests(&registry).Wrap(mux)
+	handler := NewRequests(&registry, nil).Wrap(mux)
 	for _, test := range []struct {
 		method, path string
 		level        slog.Level
@@ -139,6 +140,54 @@ func TestRequestsAreCountedAndLogged(t *testing.T) {
 	} {
 		if !strings.Contains(got.String(), "\n"+want+"\n") {
 			t.Errorf("lacks %s: %s", want, got.String())
+		}
+	}
+}
+
+// TestPanicIsAnswered as long as nothing else has been; then the connection is cut.
+func TestPanicIsAnswered(t *testing.T) {
+	defer log.SetOutput(io.Discard)
+	secret := errors.New("secret")
+	for _, test := range []struct {
+		written string
+		cause   error
+		code    string // as it is counted
+		logged  string
+		cut     bool
+	}{
+		{"", secret, "500", "ERROR GET \"/x\\ny\" - Panic: secret\n", false},
+		{"[1,", secret, "200", "ERROR GET \"/x\\ny\" - Panic: secret\n", true},
+		{"", http.ErrAbortHandler, "200", "", true},
+	} {
+		var logged bytes.Buffer
+		log.SetOutput(&logged)
+		var registry metrics.Registry
+		handler := NewRequests(&registry, http.Error).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if test.written != "" {
+				io.WriteString(w, test.written)
+			}
+			panic(test.cause)
+		}))
+		rec := httptest.NewRecorder()
+		cut := func() (v any) {
+			defer func() { v = recover() }()
+			handler.ServeHTTP(rec, httptest.NewRequest("GET", "/x%0ay", nil))
+			return nil
+		}()
+		want := test.written
+		if !test.cut {
+			want = "Internal error\n"
+		}
+		if (cut == http.ErrAbortHandler) != test.cut || rec.Body.String() != want {
+			t.Errorf("%+v: panicked with %v and wrote %q", test, cut, rec.Body)
+		}
+		if got := logged.String(); !strings.Contains(got, test.logged) || strings.Contains(got, "watch_test.go") != (test.logged != "") {
+			t.Errorf("%+v: logged %s", test, got)
+		}
+		var metrics strings.Builder
+		registry.Write(&metrics)
+		if !strings.Contains(metrics.String(), `code="`+test.code+`"} 1`) {
+			t.Errorf("%+v: counted %s", test, metrics.String())
 		}
 	}
 }
