@@ -208,7 +208,7 @@ func readCarWrite(w http.ResponseWriter, r *http.Request, op operation) (CarRequ
 		req.Write.patch = object
 		(&Car{ID: req.ID}).merge(object, wrong)
 	} else {
-		req.Write.car = parseCar(object, req.ID, wrong)
+		req.Write.car = parseCar(object, req.ID, maxChosenID, wrong)
 	}
 	if len(wrong) > 0 {
 		return req, wrong
@@ -241,7 +241,11 @@ func readRecords(w http.ResponseWriter, r *http.Request) ([]*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := parseCars(ijson.Array(body))
+	next, err := reserve(r.Context(), 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	list, err := parseCars(ijson.Array(body), max(maxChosenID, next-1))
 	if err != nil {
 		return nil, err
 	}
@@ -253,12 +257,10 @@ func readRecords(w http.ResponseWriter, r *http.Request) ([]*record, error) {
 		}
 	}
 	if withoutID > 0 {
-		reserve := CarRequest{ID: highest + 1, Op: reserveIDs, Delay: new(time.Duration), Write: &write{count: withoutID}}
-		resp, err := ask(r.Context(), carRequestChan, reserve)
-		if err := cmp.Or(err, resp.Error); err != nil {
+		next, err := reserve(r.Context(), highest+1, withoutID)
+		if err != nil {
 			return nil, err
 		}
-		next := resp.firstID
 		for i := range list {
 			if list[i].ID == 0 {
 				list[i].ID = next
@@ -268,6 +270,14 @@ func readRecords(w http.ResponseWriter, r *http.Request) ([]*record, error) {
 	}
 	slices.SortFunc(list, func(a, b Car) int { return cmp.Compare(a.ID, b.ID) })
 	return newRecords(list), nil
+}
+
+// reserve has the processor keep count IDs, from least on, from being given to others,
+// and returns the first. With both 0 that is the lowest above all that were ever in use.
+func reserve(ctx context.Context, least, count int) (first int, err error) {
+	req := CarRequest{ID: least, Op: reserveIDs, Delay: new(time.Duration), Write: &write{count: count}}
+	resp, err := ask(ctx, carRequestChan, req)
+	return resp.firstID, cmp.Or(err, resp.Error)
 }
 
 // pageFiles are what a browser shows at /, and the description of the API.

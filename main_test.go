@@ -911,7 +911,7 @@ func TestHandWrittenCars(t *testing.T) {
 	for _, test := range []struct{ cars, want string }{
 		{audi, "1"},
 		{strings.Replace(audi, `"id":1,`, `"id":4503599627370496,`, 1), "4503599627370496"},
-		{strings.Replace(audi, `"id":1,`, `"id":4503599627370497,`, 1), "put: [0].id must be at most 4503599627370496"},
+		{strings.Replace(audi, `"id":1,`, `"id":4503599627370497,`, 1), "4503599627370497"},
 		{strings.NewReplacer(",", ", ", ":", ": ", "{", "{ ").Replace(audi), "1"},
 		{`{"id":5,"name":"A","manufacturer":"B"},{"manufacturer":"B","name":" C ","id":4,"details":{"horsepower":1e2}}`, "4 5"},
 		{strings.Replace(audi, "2024", "1850", 1), "put: [0].year must be 0 or between 1886 and"},
@@ -2502,7 +2502,7 @@ func TestFields(t *testing.T) {
 			object[test.field] = value
 		}
 		wrong := fields.Errors{}
-		parseCar(object, 0, wrong)
+		parseCar(object, 0, maxChosenID, wrong)
 		want := fields.Errors{}
 		if test.want != "" {
 			want[test.field] = test.want
@@ -2620,6 +2620,58 @@ func TestLargestIDLeavesRoomForOthers(t *testing.T) {
 		if rec := send(t, "PUT", fmt.Sprintf("/api/cars/%d", id), rec.Body.String()); rec.Code != 200 {
 			t.Errorf("replaced with itself: got %d %s", rec.Code, rec.Body)
 		}
+	}
+}
+
+// TestCatalogueCanBePutBack with IDs beyond those that clients may choose, if the server
+// has given them.
+func TestCatalogueCanBePutBack(t *testing.T) {
+	changing(t)
+	send(t, "POST", "/api/cars", `{"id":4503599627370496,"name":"A","manufacturer":"B"}`)
+	last := decode[Car](t, send(t, "POST", "/api/cars", saab)).ID
+	list := get(t, "/api/cars").Body.String()
+	if rec := send(t, "PUT", "/api/cars", list); rec.Code != 200 || rec.Body.String() != list {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
+	rec := send(t, "PUT", "/api/cars", strings.Replace(list, strconv.Itoa(last), strconv.Itoa(last+1), 1))
+	if want := fmt.Sprintf("[33].id must be at most %d", last); last <= maxChosenID || rec.Code != 422 || !strings.Contains(rec.Body.String(), want) {
+		t.Errorf("got %d %s, want %s", rec.Code, rec.Body, want)
+	}
+}
+
+// TestIDsEnd where JavaScript's integers do: what has none left is full, and the file of
+// it can be read again.
+func TestIDsEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cars.jsonl")
+	if err := os.WriteFile(path, fmt.Appendf(nil, "{\"delete\":[%d]}\n", items.MaxID-1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, ids := range [][]int{{items.MaxID, 0}, {0}} { // 0: there is none
+		s, file, err := openStore(path, defaultMaxCars)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newProcessor(nil, nil, nil)
+		p.store, p.simulation = s, simulation{}
+		ask := func(req CarRequest) CarResponse {
+			req.Response = make(chan CarResponse, 1)
+			p.accept(req)
+			p.judge()
+			if p.batch != nil {
+				p.finish(<-p.committed)
+			}
+			return <-req.Response
+		}
+		for _, id := range ids {
+			resp := ask(CarRequest{Op: createCar, Write: &write{car: Car{Name: "A", Manufacturer: "B"}}})
+			if id > 0 && (resp.Error != nil || resp.Car.ID != id) || id == 0 && resp.Error != errFull {
+				t.Errorf("got %+v, want ID %d", resp, id)
+			}
+		}
+		if resp := ask(CarRequest{Op: reserveIDs, Write: &write{count: 1}}); resp.Error != errFull {
+			t.Errorf("reserved: got %+v", resp)
+		}
+		file.Close()
 	}
 }
 

@@ -184,20 +184,21 @@ func newRecords(list []Car) []*record {
 
 // parseCar makes a car of an object that was read from JSON. Fields that are
 // absent or null are empty or zero. An id other than 0 is the ID that the car
-// will have. What is wrong is noted; then the car is of no use.
-func parseCar(object map[string]any, id int, wrong fields.Errors) Car {
+// will have; else it may have one up to maxID. What is wrong is noted; then the car
+// is of no use.
+func parseCar(object map[string]any, id, maxID int, wrong fields.Errors) Car {
 	car := Car{ID: id}
 	carFields.Fill(&car, object, wrong)
 	checkID(car, id, wrong)
-	if id == 0 && car.ID > maxChosenID {
-		wrong["id"] = fmt.Sprintf("must be at most %d", maxChosenID)
+	if id == 0 && car.ID > maxID {
+		wrong["id"] = fmt.Sprintf("must be at most %d", maxID)
 	}
 	return car
 }
 
 // parseCars makes cars of the elements of an array that was read from JSON, in
-// their order. Cars without an ID have 0.
-func parseCars(elements iter.Seq2[any, error]) ([]Car, error) {
+// their order. Cars without an ID have 0; others may have one up to maxID.
+func parseCars(elements iter.Seq2[any, error], maxID int) ([]Car, error) {
 	var list []Car
 	wrong := fields.Errors{}
 	indexes := make(map[int]int) // of the cars with an ID
@@ -207,7 +208,7 @@ func parseCars(elements iter.Seq2[any, error]) ([]Car, error) {
 		}
 		i, inCar := len(list), fields.Errors{}
 		object, ok := element.(map[string]any)
-		car := parseCar(object, 0, inCar)
+		car := parseCar(object, 0, maxID, inCar)
 		if other, taken := indexes[car.ID]; taken {
 			inCar.Note("id", fmt.Sprintf("is also that of [%d]", other))
 		}
@@ -247,8 +248,8 @@ func checkID(car Car, id int, wrong fields.Errors) {
 	}
 }
 
-// maxChosenID is the largest ID that clients may choose, half of all, so that none
-// can take from all others the IDs that the server gives.
+// maxChosenID is the largest ID that clients may choose if the server has not given
+// it: half of all, so that none can take from all others those that it gives.
 const maxChosenID = 1 << 52
 
 // carFields is what the JSON of a car may say.
@@ -306,7 +307,7 @@ func scanRecord(in *ijson.Scanner, checked bool) (rec *record, ok bool) {
 	var car Car
 	body, dense := in.Raw(func() { car = scanCar(in) })
 	scanned := car
-	if in.Failed() || !checked && (car.ID > maxChosenID || !carFields.Check(&car)) {
+	if in.Failed() || !checked && !carFields.Check(&car) {
 		return nil, false
 	}
 	if dense && car == scanned {
@@ -342,7 +343,7 @@ func scanCar(in *ijson.Scanner) (car Car) {
 
 // parseRecords makes records as parseCars makes cars.
 func parseRecords(elements iter.Seq2[any, error]) ([]*record, error) {
-	list, err := parseCars(elements)
+	list, err := parseCars(elements, items.MaxID)
 	return newRecords(list), err
 }
 

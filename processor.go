@@ -457,6 +457,9 @@ func (c *catalogue) create(car Car) (*catalogue, CarResponse) {
 	if car.ID == 0 {
 		car.ID = c.nextID
 	}
+	if car.ID > items.MaxID {
+		return c, CarResponse{Error: errFull}
+	}
 	if _, taken := c.cars.Get(car.ID); taken {
 		return c, CarResponse{Error: errIDTaken}
 	}
@@ -498,5 +501,8 @@ func (c *catalogue) replaceAll(w *write) (*catalogue, CarResponse) {
 // given to others.
 func (c *catalogue) reserve(least, count int) (*catalogue, CarResponse) {
 	first := max(c.nextID, least)
+	if first+count-1 > items.MaxID {
+		return c, CarResponse{Error: errFull}
+	}
 	return c.withNextID(first + count), CarResponse{firstID: first}
 }
