@@ -17,7 +17,8 @@ type fileSystem interface {
 	// lock takes an exclusive lock until it is closed, or the process ends. It
 	// fails with errLocked if another has it.
 	lock(path string) (io.Closer, error)
-	// open opens a file for reading and writing.
+	// open opens a file for reading and writing, and takes its own lock if that leaves
+	// others free to read it. It fails with errLocked if another has it.
 	open(path string) (file, error)
 	// create does too, and makes the file, with the permissions of another unless
 	// that is nil, if it does not exist.
@@ -77,7 +78,15 @@ func (disk) open(path string) (file, error) {
 	case !info.Mode().IsRegular(): // opening a pipe would wait
 		return nil, errNotRegular
 	}
-	return openFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockOpen(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func (disk) create(path string, like file) (file, error) {
@@ -87,18 +96,12 @@ func (disk) create(path string, like file) (file, error) {
 			mode = info.Mode().Perm()
 		}
 	}
-	created, err := openFile(path, os.O_RDWR|os.O_CREATE, mode)
-	if f, ok := created.(*os.File); ok && like != nil {
-		f.Chmod(mode) // beyond what the umask lets through, if possible
-	}
-	return created, err
-}
-
-// openFile never returns a *os.File that is nil in an interface that is not.
-func openFile(path string, flag int, mode fs.FileMode) (file, error) {
-	f, err := os.OpenFile(path, flag, mode)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, mode)
 	if err != nil {
 		return nil, err
+	}
+	if like != nil {
+		f.Chmod(mode) // beyond what the umask lets through, if possible
 	}
 	return f, nil
 }

@@ -34,6 +34,9 @@ func (disk) lock(path string) (io.Closer, error) {
 	return os.NewFile(uintptr(handle), path), nil
 }
 
+// lockOpen does nothing: on Windows a lock keeps others from reading, too.
+func lockOpen(*os.File) error { return nil }
+
 // syncDir does nothing: Windows writes the names in a folder by itself.
 func (disk) syncDir(string) error { return nil }
 

@@ -16,7 +16,8 @@
 // moment is a file of the state at that moment, or of one just before.
 //
 // Beside the file lie: with .lock behind its name, an empty file that says by an
-// operating system's lock that a process uses the journal; .tmp, while a file is
+// operating system's lock that a process uses the journal, whichever file has its
+// name just now; .tmp, while a file is
 // being written that will take the journal's place; .broken, see below.
 //
 // # What can happen, and what it leads to

@@ -323,6 +323,17 @@ func TestOnTheDisk(t *testing.T) {
 	}
 	if runtime.GOOS != "windows" {
 		os.Chmod(path, 0o606)
+		os.Remove(path + ".lock")
+		if err := os.Link(path, path+"2"); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{path, path + "2"} {
+			if _, _, err := open(path); err == nil || !strings.Contains(err.Error(), path+" is in use by another process") {
+				t.Errorf("a second process, that knows nothing of the first one's lock: got %v", err)
+			}
+		}
+		os.Remove(path + "2")
+		os.Remove(path + "2.lock")
 	}
 	for n := range 3 {
 		if err := j.Append(adding(n + 3)); err != nil {
