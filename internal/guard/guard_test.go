@@ -2,6 +2,7 @@ package guard
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -266,7 +267,7 @@ func TestRate(t *testing.T) {
 
 // TestRateIsKept over a long time, at every rate.
 func TestRateIsKept(t *testing.T) {
-	for _, rate := range []float64{0.01, 0.5, 1, 3, 1000, 1e6} {
+	for _, rate := range []float64{0.0001, 0.01, 0.5, 1, 3, 1000, 1e6} {
 		l := newLimiter(rate)
 		now, admitted := time.Unix(0, 0), 0
 		const rounds = 1000
@@ -280,6 +281,17 @@ func TestRateIsKept(t *testing.T) {
 		}
 		if want := min(20*rounds, rounds-1+max(1, int(2*rate))); admitted < want*99/100 || admitted > want {
 			t.Errorf("rate %g: %d admitted, want %d", rate, admitted, want)
+		}
+	}
+}
+
+func TestLeastRate(t *testing.T) {
+	for _, rate := range []float64{1e-9, 1e-11, math.SmallestNonzeroFloat64} {
+		l, now := newLimiter(rate), time.Now()
+		_, _, first := l.take(netip.Addr{}, now)
+		_, _, second := l.take(netip.Addr{}, now.Add(time.Hour))
+		if first != 0 || second < 10*365*24*time.Hour {
+			t.Errorf("rate %g: to wait %v and %v", rate, first, second)
 		}
 	}
 }

@@ -25,7 +25,8 @@ const maxClients = 1 << 16
 
 func newLimiter(rate float64) *limiter {
 	requests := max(1, int(2*rate)) // in one burst
-	interval := max(1, time.Duration(float64(time.Second)/rate))
+	const longest = 1 << 60         // some decades, of which two can be added
+	interval := time.Duration(min(max(float64(time.Second)/rate, 1), longest))
 	burst := time.Duration(requests) * interval
 	return &limiter{
 		interval: interval,
