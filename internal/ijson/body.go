@@ -53,7 +53,7 @@ func isOneOf(contentType string, types []string) bool {
 func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	tooLarge := &Error{http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes", limit)}
 	if r.ContentLength > limit {
-		w.Header().Set("Connection", "close") // or the server would read some of it
+		hangUp(w, r) // or the server would read some of it
 		return nil, tooLarge
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
@@ -64,9 +64,17 @@ func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	case errors.As(err, &tooMany):
 		return nil, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		w.Header().Set("Connection", "close")
+		hangUp(w, r)
 		return nil, &Error{http.StatusRequestTimeout, "The body did not arrive in time"}
 	default:
 		return nil, malformed("The body could not be read to its end")
+	}
+}
+
+// hangUp has the connection closed behind the answer, unless it is that of other
+// requests, too: an HTTP/2 client that is told so beforehand may not wait for the answer.
+func hangUp(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor < 2 {
+		w.Header().Set("Connection", "close")
 	}
 }

@@ -84,6 +84,7 @@ func TestBodyIsRefusedUnread(t *testing.T) {
 		{"encoded", func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, 415, "The body must not be encoded; send it without Content-Encoding"},
 		{"encoded, not at all", func(r *http.Request) { r.Header.Set("Content-Encoding", "identity") }, 415, "The body must not be encoded; send it without Content-Encoding"},
 		{"announced too large", func(r *http.Request) { r.ContentLength = 11 }, 413, tooLarge},
+		{"announced too large in HTTP/2", func(r *http.Request) { r.ContentLength, r.ProtoMajor = 11, 2 }, 413, tooLarge},
 		{"announced far too large", func(r *http.Request) { r.ContentLength = 1 << 62 }, 413, tooLarge},
 	} {
 		r := httptest.NewRequest("POST", "/", unread{t})
@@ -92,7 +93,7 @@ func TestBodyIsRefusedUnread(t *testing.T) {
 		rec := httptest.NewRecorder()
 		_, err := Body(rec, r, 10, "application/json")
 		checkError(t, test.name, err, test.status, test.message)
-		if got := rec.Header().Get("Connection") == "close"; got != (test.status == 413) {
+		if got := rec.Header().Get("Connection") == "close"; got != (test.status == 413 && r.ProtoMajor == 1) {
 			t.Errorf("%s: closes the connection: %v", test.name, got)
 		}
 		if got := rec.Header().Get("Accept-Encoding") == "identity"; got != (test.status == 415) {
