@@ -50,7 +50,10 @@ func main() {
 // the flags make no sense.
 func run(args []string, stdout, stderr io.Writer) int {
 	cfg, err := parseFlags(args, os.Getenv("PORT"))
-	cfg.guard.Token = strings.TrimSpace(os.Getenv("CARS_TOKEN"))
+	token := os.Getenv("CARS_TOKEN")
+	if cfg.guard.Token = strings.TrimSpace(token); cfg.guard.Token == "" && token != "" && err == nil {
+		err = errors.New("invalid value for CARS_TOKEN in the environment: it must not be blank")
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		cfg.usage(stdout)

@@ -381,6 +381,7 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 		{[]string{"-delay", "fast"}, "", 2, "must be a duration such as 100ms"},
 		{[]string{"start"}, "", 2, `unexpected argument "start"`},
 		{nil, "PORT=web", 2, "must be 0 to 65535"},
+		{nil, "CARS_TOKEN= \t", 2, "CARS_TOKEN in the environment: it must not be blank"},
 		{[]string{"-addr", busy.Addr().String()}, "", 1, "address already in use; choose another address"},
 		{[]string{"-addr", "256.256.256.256:1"}, "", 1, `cannot listen on "256.256.256.256:1"`},
 	}
