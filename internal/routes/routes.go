@@ -51,6 +51,11 @@ func (t Table) Handler(options Options) http.Handler {
 	// ServeMux would answer paths such as //api/cars and /api/../x with a redirect in
 	// HTML. No pattern ends in a slash, so a path is either clean or unknown.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "OPTIONS" && r.URL.Path == "*" { // about the server as a whole (RFC 9110, section 9.3.7)
+			answer.SetHeader(w.Header())
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		if p := r.URL.EscapedPath(); !strings.HasPrefix(p, "/") || path.Clean(p) != p {
 			options.NotFound(w, r)
 			return
