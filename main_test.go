@@ -1580,6 +1580,28 @@ func TestCancelledRequestIsNotCalledNotFound(t *testing.T) {
 	}
 }
 
+func TestPanicInHandlerIsAnswered(t *testing.T) {
+	logged := captureLog(t)
+	cfg, _ := parseFlags(nil, "")
+	handler, err := newHouse(cfg, &net.TCPAddr{IP: net.IPv6loopback}, nil, new(watch.Connections), nil) // which /readyz looks into
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/readyz", nil)
+	r.Host = "localhost"
+	handler.ServeHTTP(rec, r)
+	checkAnswer(t, rec)
+	if rec.Code != 500 || strings.Contains(rec.Body.String(), "nil") {
+		t.Errorf("got %d %s, want 500 without the cause", rec.Code, rec.Body)
+	}
+	for _, want := range []string{`ERROR GET "/readyz" - Panic: runtime error`, "main.go"} {
+		if !strings.Contains(logged.String(), want) {
+			t.Errorf("the log lacks %q: %s", want, logged.String())
+		}
+	}
+}
+
 func TestSendJSON(t *testing.T) {
 	rec := httptest.NewRecorder()
 	sendJSON(rec, map[string]string{"name": "Rolls & Royce <3"}, http.StatusCreated)

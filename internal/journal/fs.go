@@ -20,8 +20,8 @@ type fileSystem interface {
 	// open opens a file for reading and writing, and takes its own lock if that leaves
 	// others free to read it. It fails with errLocked if another has it.
 	open(path string) (file, error)
-	// create does too, and makes the file, with the permissions of another unless
-	// that is nil, if it does not exist.
+	// create opens a file, too, but without its lock, and makes it if it does not exist:
+	// with the permissions of another, unless that is nil.
 	create(path string, like file) (file, error)
 	rename(from, to string) error
 	remove(path string) error

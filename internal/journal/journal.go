@@ -17,8 +17,9 @@
 //
 // Beside the file lie: with .lock behind its name, an empty file that says by an
 // operating system's lock that a process uses the journal, whichever file has its
-// name just now; .tmp, while a file is
-// being written that will take the journal's place; .broken, see below.
+// name just now; .tmp, while a file is being written that will take the journal's
+// place; .broken, see below. Except on Windows the file is locked, too, for those who
+// have it by another name.
 //
 // # What can happen, and what it leads to
 //
