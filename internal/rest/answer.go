@@ -1,0 +1,138 @@
+// Package rest has what an HTTP API in JSON needs and no standard library has:
+// errors that know their answer, conditions, bodies, files, lists and routes. It does
+// not know what the API is about.
+package rest
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"iter"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Encode encodes v on one line, with a newline at its end. It leaves <, > and & as
+// they are, since nobody reads the result as HTML.
+func Encode(v any) ([]byte, error) {
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, err
+	}
+	return line.Bytes(), nil
+}
+
+// WriteJSON answers with data encoded as JSON, or with 500 if it cannot be encoded.
+func WriteJSON(w http.ResponseWriter, data any, status int) {
+	body, err := Encode(data)
+	if err != nil {
+		WriteError(w, err)
+		return
+	}
+	WriteBody(w, body, status)
+}
+
+// WriteBody answers with a body that is JSON already.
+func WriteBody(w http.ResponseWriter, body []byte, status int) {
+	start(w, len(body), status)
+	w.Write(body)
+}
+
+// start begins an answer whose body will be length bytes of JSON.
+func start(w http.ResponseWriter, length, status int) {
+	h := w.Header()
+	SetHeader(h)
+	h["Content-Type"] = contentType
+	h["Content-Length"] = []string{strconv.Itoa(length)}
+	w.WriteHeader(status)
+}
+
+// Header values that all answers share, and nobody changes. Set would make a slice for
+// each answer, and look at each name.
+var (
+	contentType  = []string{"application/json"}
+	cacheControl = []string{"no-cache"} // caches must ask again before they use it
+	nosniff      = []string{"nosniff"}  // browsers must not guess its type
+	anyOrigin    = []string{"*"}        // pages of any origin may read it (Fetch standard, CORS protocol)
+	exposed      = []string{"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"}
+)
+
+// SetHeader sets the fields of every answer, errors and those without a body included.
+func SetHeader(h http.Header) {
+	h["Access-Control-Allow-Origin"] = anyOrigin
+	h["Access-Control-Expose-Headers"] = exposed
+	h["Cache-Control"] = cacheControl
+	h["X-Content-Type-Options"] = nosniff
+}
+
+// minGzip is the size from which a list is worth compressing: below it, it fits
+// into one packet anyway.
+const minGzip = 1 << 10
+
+// gzipWriters are kept for reuse: each takes 1.2 MB.
+var gzipWriters = sync.Pool{New: func() any {
+	zw, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
+	return zw
+}}
+
+// WriteList answers with an array of elements, which are JSON. It compresses the
+// array if that is long and the client accepts it. It reads elements twice.
+func WriteList(w http.ResponseWriter, r *http.Request, elements iter.Seq[[]byte]) {
+	size, count := len("[]\n"), 0
+	for element := range elements {
+		size += len(element)
+		count++
+	}
+	size += max(0, count-1)
+	w.Header().Set("Vary", "Accept-Encoding")
+	if size <= minGzip || !acceptsGzip(r) {
+		start(w, size, http.StatusOK)
+		writeList(w, size, elements)
+		return
+	}
+	var body bytes.Buffer
+	zw := gzipWriters.Get().(*gzip.Writer)
+	zw.Reset(&body)
+	writeList(zw, size, elements)
+	zw.Close()
+	gzipWriters.Put(zw)
+	w.Header().Set("Content-Encoding", "gzip")
+	WriteBody(w, body.Bytes(), http.StatusOK)
+}
+
+// writeList writes size bytes of array in pieces of 64 KiB, so that a long list is
+// never in memory as a whole.
+func writeList(w io.Writer, size int, elements iter.Seq[[]byte]) {
+	buffered := bufio.NewWriterSize(w, min(size, 64<<10))
+	separator := byte('[')
+	for element := range elements {
+		buffered.WriteByte(separator)
+		buffered.Write(element)
+		separator = ','
+	}
+	if separator == '[' {
+		buffered.WriteByte('[')
+	}
+	buffered.WriteString("]\n")
+	buffered.Flush()
+}
+
+// SetTiming sets Server-Timing (W3C Server Timing): durations in milliseconds, to the
+// microsecond.
+func SetTiming(h http.Header, queue, process time.Duration) {
+	var text [64]byte
+	b := appendMilliseconds(append(text[:0], "queue;dur="...), queue)
+	b = appendMilliseconds(append(b, ", process;dur="...), process)
+	h["Server-Timing"] = []string{string(b)}
+}
+
+// appendMilliseconds appends d in milliseconds, with three decimals.
+func appendMilliseconds(b []byte, d time.Duration) []byte {
+	return strconv.AppendFloat(b, float64(max(d, 0).Microseconds())/1000, 'f', 3, 64)
+}

@@ -1,0 +1,81 @@
+package rest
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+)
+
+// ReadBody reads the body of r, which must be of one of the media types, not
+// encoded and not larger than limit bytes. How long it may take is the server's
+// ReadTimeout. The only errors are of type [*Error].
+//
+// ReadBody refuses what it can before it reads: a client that sent
+// Expect: 100-continue then never sends the body.
+func ReadBody(w http.ResponseWriter, r *http.Request, limit int64, types ...string) ([]byte, error) {
+	if len(r.Header["Content-Encoding"]) > 0 {
+		err := Errorf(http.StatusUnsupportedMediaType, "The body must not be encoded; send it without Content-Encoding")
+		err.Header = map[string]string{"Accept-Encoding": "identity"} // RFC 9110, section 12.5.3
+		return nil, err
+	}
+	if !isOneOf(strings.Join(r.Header["Content-Type"], ","), types) {
+		err := Errorf(http.StatusUnsupportedMediaType, "The body must be JSON; send it with Content-Type: %s", types[0])
+		err.Header = map[string]string{"Accept": strings.Join(types, ", ")} // RFC 9110, section 15.5.16
+		return nil, err
+	}
+	return readBody(w, r, limit)
+}
+
+// DiscardBody reads the body of a request that needs none. net/http watches a
+// connection only when all is read, and would not notice otherwise if the client
+// leaves.
+func DiscardBody(w http.ResponseWriter, r *http.Request, limit int64) error {
+	if r.Body == http.NoBody || r.Body == nil {
+		return nil
+	}
+	_, err := readBody(w, r, limit)
+	return err
+}
+
+// isOneOf reports whether a Content-Type is one of types, in UTF-8.
+func isOneOf(contentType string, types []string) bool {
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	if err != nil || !slices.Contains(types, mediaType) {
+		return false
+	}
+	charset, given := params["charset"]
+	return !given || strings.EqualFold(charset, "utf-8")
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	tooLarge := Errorf(http.StatusRequestEntityTooLarge, "The body is larger than %d bytes", limit)
+	if r.ContentLength > limit {
+		hangUp(w, r) // or the server would read some of it
+		return nil, tooLarge
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var tooMany *http.MaxBytesError
+	switch {
+	case err == nil:
+		return data, nil
+	case errors.As(err, &tooMany):
+		return nil, tooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		hangUp(w, r)
+		return nil, Errorf(http.StatusRequestTimeout, "The body did not arrive in time")
+	default:
+		return nil, Errorf(http.StatusBadRequest, "The body could not be read to its end")
+	}
+}
+
+// hangUp has the connection closed behind the answer, unless it is that of other
+// requests, too: an HTTP/2 client that is told so beforehand may not wait for the answer.
+func hangUp(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor < 2 {
+		w.Header().Set("Connection", "close")
+	}
+}

@@ -1,0 +1,89 @@
+package rest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+)
+
+// An Error is a failure that knows its answer. It is made where the fault is found.
+type Error struct {
+	Status  int               // HTTP status code, 400 to 599
+	Message string            // a sentence for the client: no path, address or Go type
+	Fields  map[string]string // with 422: what is wrong with each field, by its path
+	Header  map[string]string // further header fields of the answer, such as Allow
+
+	// RetryAfter is in how many seconds asking again may help. 0: it does not help, or
+	// nobody knows.
+	RetryAfter int
+
+	// Cause is what was found, for the log. It is never sent.
+	Cause error
+}
+
+// Errorf returns an error with that status and message.
+func Errorf(status int, format string, args ...any) *Error {
+	return &Error{Status: status, Message: fmt.Sprintf(format, args...)}
+}
+
+// Error returns the message, and the cause if there is one.
+func (e *Error) Error() string {
+	if e.Cause != nil {
+		return e.Message + ": " + e.Cause.Error()
+	}
+	return e.Message
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Gone returns the error for a client that left before its request was processed. It
+// is seldom read: only a client that has closed no more than its sending side sees it.
+func Gone(ctx context.Context) *Error {
+	return &Error{
+		Status:     http.StatusServiceUnavailable,
+		Message:    "The connection was closed before the request was processed",
+		RetryAfter: 1,
+		Cause:      context.Cause(ctx),
+	}
+}
+
+// errorBody is the body of every answer with an error.
+type errorBody struct {
+	Error   string            `json:"error"`
+	Message string            `json:"message"`
+	Code    int               `json:"code"`
+	Errors  map[string]string `json:"errors,omitempty"` // with 422
+}
+
+// WriteError answers with err. It is the one place where an error becomes an answer:
+// of an error that is no [Error], the client learns nothing but that there was one.
+func WriteError(w http.ResponseWriter, err error) {
+	var e *Error
+	if !errors.As(err, &e) {
+		slog.Error("Unexpected error", "error", err)
+		e = Errorf(http.StatusInternalServerError, "Internal error")
+	}
+	h := w.Header()
+	for name, value := range e.Header {
+		h.Set(name, value)
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(e.RetryAfter))
+	}
+	text := cmp.Or(http.StatusText(e.Status), "Unassigned") // as simulated ones may be
+	WriteJSON(w, errorBody{text, e.Message, e.Status, e.Fields}, e.Status)
+}
+
+// Handle returns the handler that answers with the error of h, if there is one. An h
+// that returns an error has not begun to answer.
+func Handle(h func(w http.ResponseWriter, r *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			WriteError(w, err)
+		}
+	}
+}

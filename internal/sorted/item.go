@@ -1,0 +1,19 @@
+package sorted
+
+// MaxID is the largest ID that an item may have: JavaScript is not certain of
+// larger integers (RFC 7493, section 2.2).
+const MaxID = 1<<53 - 1
+
+// An Item is what lists hold: something with an ID, and all about it that is worth
+// computing only once. Nobody changes an item once it is in a list.
+type Item struct {
+	ID     int    // 1 to MaxID
+	Line   []byte // its JSON on one line, and a newline
+	Hash   uint64 // of Line alone, so that it survives a restart
+	ETag   string // strong entity tag (RFC 9110, section 8.8.3), made of Hash
+	Search string // the text that a search looks in
+	Value  any    // what the item is; only its maker and the maker's fields know the type
+}
+
+// JSON returns the item's JSON without the newline.
+func (i *Item) JSON() []byte { return i.Line[:len(i.Line)-1] }
