@@ -4,15 +4,10 @@
 package rest
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"io"
-	"iter"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -69,58 +64,6 @@ func SetHeader(h http.Header) {
 	h["Access-Control-Expose-Headers"] = exposed
 	h["Cache-Control"] = cacheControl
 	h["X-Content-Type-Options"] = nosniff
-}
-
-// minGzip is the size from which a list is worth compressing: below it, it fits
-// into one packet anyway.
-const minGzip = 1 << 10
-
-// gzipWriters are kept for reuse: each takes 1.2 MB.
-var gzipWriters = sync.Pool{New: func() any {
-	zw, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
-	return zw
-}}
-
-// WriteList answers with an array of elements, which are JSON. It compresses the
-// array if that is long and the client accepts it. It reads elements twice.
-func WriteList(w http.ResponseWriter, r *http.Request, elements iter.Seq[[]byte]) {
-	size, count := len("[]\n"), 0
-	for element := range elements {
-		size += len(element)
-		count++
-	}
-	size += max(0, count-1)
-	w.Header().Set("Vary", "Accept-Encoding")
-	if size <= minGzip || !acceptsGzip(r) {
-		start(w, size, http.StatusOK)
-		writeList(w, size, elements)
-		return
-	}
-	var body bytes.Buffer
-	zw := gzipWriters.Get().(*gzip.Writer)
-	zw.Reset(&body)
-	writeList(zw, size, elements)
-	zw.Close()
-	gzipWriters.Put(zw)
-	w.Header().Set("Content-Encoding", "gzip")
-	WriteBody(w, body.Bytes(), http.StatusOK)
-}
-
-// writeList writes size bytes of array in pieces of 64 KiB, so that a long list is
-// never in memory as a whole.
-func writeList(w io.Writer, size int, elements iter.Seq[[]byte]) {
-	buffered := bufio.NewWriterSize(w, min(size, 64<<10))
-	separator := byte('[')
-	for element := range elements {
-		buffered.WriteByte(separator)
-		buffered.Write(element)
-		separator = ','
-	}
-	if separator == '[' {
-		buffered.WriteByte('[')
-	}
-	buffered.WriteString("]\n")
-	buffered.Flush()
 }
 
 // SetTiming sets Server-Timing (W3C Server Timing): durations in milliseconds, to the

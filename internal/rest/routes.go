@@ -3,6 +3,7 @@ package rest
 import (
 	"maps"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -62,4 +63,18 @@ func allowed(byMethod map[string]http.HandlerFunc) string {
 	}
 	slices.Sort(methods)
 	return strings.Join(methods, ", ")
+}
+
+// BaseURL returns the URL of r's path as the client knows it, without query. For a request
+// without host (HTTP/1.0) it is the path.
+func BaseURL(r *http.Request) string {
+	u := url.URL{Host: r.Host, Path: r.URL.Path}
+	switch {
+	case r.Host == "":
+	case r.TLS == nil:
+		u.Scheme = "http"
+	default:
+		u.Scheme = "https"
+	}
+	return u.String()
 }
