@@ -1,5 +1,13 @@
 package strict
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
 // A Field is one member of the JSON of an object, and the place in a Go value that it
 // belongs to. It is a number or a text.
 type Field struct {
@@ -23,5 +31,84 @@ type Field struct {
 }
 
 // A Table lists the fields of an object, in the order of its JSON. The first is
-// its ID.
+// its ID, a number. The fields of an object in the object stand together. There are at
+// most 64.
 type Table []Field
+
+// LimitID returns the table with another bound of the ID.
+func (t Table) LimitID(most int) Table {
+	t = slices.Clone(t)
+	t[0].Most = most
+	return t
+}
+
+// required reports whether the field must have a value.
+func (f *Field) required() bool { return f.Text != nil && f.Least > 0 }
+
+// numberProblem says what is wrong with n, or "".
+func (f *Field) numberProblem(n int) string {
+	switch bounded := f.Least != 0 || f.Most != 0; {
+	case bounded && n < 0 && f.Least == 0:
+		return "must not be negative"
+	case bounded && n < f.Least:
+		return fmt.Sprintf("must be at least %d", f.Least)
+	case bounded && n > f.Most:
+		return fmt.Sprintf("must be at most %d", f.Most)
+	case f.CheckNumber != nil:
+		return f.CheckNumber(n)
+	}
+	return ""
+}
+
+// textProblem says what is wrong with s, or "". A plain text has only printable ASCII
+// characters.
+func (f *Field) textProblem(s string, plain bool) string {
+	length := len(s)
+	if !plain {
+		length = utf8.RuneCountInString(s)
+	}
+	switch {
+	case length < f.Least:
+		return "is required"
+	case length > f.Most:
+		return fmt.Sprintf("must be at most %d characters", f.Most)
+	case !plain && strings.ContainsFunc(s, unicode.IsControl):
+		return "must not contain control characters"
+	}
+	if !plain {
+		if i := strings.IndexFunc(s, isDeceptive); i >= 0 {
+			char, _ := utf8.DecodeRuneInString(s[i:])
+			return fmt.Sprintf("must not contain the invisible character %U", char)
+		}
+	}
+	if f.CheckText != nil && s != "" {
+		return f.CheckText(s)
+	}
+	return ""
+}
+
+// isDeceptive reports whether a character is invisible and makes a text look like
+// another one: line separators, which are control characters in all but name; overrides
+// and isolates of the writing direction (Unicode Technical Report 36, section 2.5); spaces
+// without width. Joiners are none: languages and emoji need them.
+func isDeceptive(char rune) bool {
+	switch {
+	case '\u2028' <= char && char <= '\u202E', '\u2066' <= char && char <= '\u2069':
+		return true
+	}
+	return char == '\u200B' || char == '\uFEFF'
+}
+
+// hint names the field or object that was perhaps meant by name, which is unknown.
+func (t Table) hint(name string) string {
+	for _, f := range t {
+		object, member, nested := strings.Cut(f.Name, ".")
+		switch {
+		case strings.EqualFold(object, name):
+			return "; did you mean " + object + "?"
+		case nested && strings.EqualFold(member, name):
+			return "; did you mean " + f.Name + "?"
+		}
+	}
+	return ""
+}
