@@ -1,0 +1,112 @@
+package ops
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// An answer is a ResponseWriter that remembers what it has written.
+type answer struct {
+	http.ResponseWriter
+	status   int // 0 before the header is written
+	bytes    int64
+	err      error     // the first that Write has returned
+	deadline time.Time // for writing, if one was set
+	failure  []byte    // the beginning of a body with an error
+}
+
+// Unwrap lets an [http.ResponseController] through.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// SetWriteDeadline is what an [http.ResponseController] calls.
+func (a *answer) SetWriteDeadline(deadline time.Time) error {
+	a.deadline = deadline
+	return http.NewResponseController(a.ResponseWriter).SetWriteDeadline(deadline)
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && status >= 200 { // those below announce another
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	const enough = 1000
+	if a.status >= 400 && len(a.failure) < enough {
+		a.failure = append(a.failure, b[:min(len(b), enough-len(a.failure))]...)
+	}
+	n, err := a.ResponseWriter.Write(b)
+	a.bytes += int64(n)
+	if err != nil && a.err == nil && err != http.ErrBodyNotAllowed {
+		a.err = err
+	}
+	return n, err
+}
+
+// isStream reports whether the answer is an event stream, which lasts as long as its
+// client likes.
+func (a *answer) isStream() bool {
+	contentType := a.Header()["Content-Type"]
+	return len(contentType) > 0 && strings.HasPrefix(contentType[0], "text/event-stream")
+}
+
+// cutOff returns why the client has only a part of the answer to r, or nil if it has
+// all, and whether the client itself is the cause. panicked is what the handler has
+// panicked with, or nil.
+func (a *answer) cutOff(r *http.Request, panicked any) (cause error, byClient bool) {
+	switch {
+	case panicked != nil && panicked != http.ErrAbortHandler:
+		return fmt.Errorf("panic: %v", panicked), false
+	case a.err != nil:
+		// HTTP/2 tells the handler in either case that the stream is closed.
+		late := !a.deadline.IsZero() && time.Now().After(a.deadline)
+		ours := late || errors.Is(a.err, os.ErrDeadlineExceeded) || errors.Is(a.err, net.ErrClosed) || errors.Is(a.err, http.ErrContentLength)
+		return a.err, !ours
+	case panicked != nil:
+		return errors.New("aborted"), r.Context().Err() != nil
+	case a.isShort(r):
+		return fmt.Errorf("the answer ended before its %s bytes", a.Header().Get("Content-Length")), r.Context().Err() != nil
+	}
+	return nil, false
+}
+
+// isShort reports whether the body of an answer is shorter than its header says.
+func (a *answer) isShort(r *http.Request) bool {
+	length := a.Header()["Content-Length"]
+	if len(length) == 0 || r.Method == http.MethodHead || a.status == http.StatusNotModified {
+		return false
+	}
+	n, err := strconv.ParseInt(length[0], 10, 64)
+	return err == nil && a.bytes < n
+}
+
+// messageOf returns the message of an error's JSON body, of which body may be only the
+// beginning, or body itself if that is something else.
+func messageOf(body []byte) string {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if start, _ := decoder.Token(); start == json.Delim('{') {
+		for decoder.More() {
+			key, err := decoder.Token()
+			var value any
+			if err != nil || decoder.Decode(&value) != nil {
+				break
+			}
+			if message, ok := value.(string); ok && key == "message" {
+				return message
+			}
+		}
+	}
+	return string(bytes.TrimSpace(body))
+}
