@@ -7,7 +7,7 @@
 // A request walks through the files in this order: handlers.go turns it into a
 // CarRequest and sends that on carRequestChan; processor.go receives it, lets
 // its processing time pass and answers on the request's own channel;
-// handlers.go encodes the answer. The values they exchange are in models.go.
+// handlers.go encodes the answer. The cars they exchange are in models.go.
 package main
 
 import (
@@ -17,7 +17,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -32,13 +31,11 @@ import (
 	"syscall"
 	"time"
 
-	"cars/internal/flags"
 	"cars/internal/guard"
-	"cars/internal/items"
-	"cars/internal/lines"
+	"cars/internal/journal"
 	"cars/internal/listen"
-	"cars/internal/metrics"
-	"cars/internal/watch"
+	"cars/internal/ops"
+	"cars/internal/store"
 )
 
 func main() {
@@ -49,11 +46,7 @@ func main() {
 // or a stop that was asked for, 1 if the server could not do its work, 2 if
 // the flags make no sense.
 func run(args []string, stdout, stderr io.Writer) int {
-	cfg, err := parseFlags(args, os.Getenv("PORT"))
-	token := os.Getenv("CARS_TOKEN")
-	if cfg.guard.Token = strings.TrimSpace(token); cfg.guard.Token == "" && token != "" && err == nil {
-		err = errors.New("invalid value for CARS_TOKEN in the environment: it must not be blank")
-	}
+	cfg, err := parseFlags(args, os.Getenv)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		cfg.usage(stdout)
@@ -62,11 +55,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "cars: %v (cars -h explains the flags)\n", err)
 		return 2
 	case cfg.version:
-		fmt.Fprintln(stdout, version())
+		fmt.Fprintln(stdout, ops.Version("cars"))
 		return 0
 	}
-	flush := startLog(cfg, stderr)
-	defer runtime.KeepAlive(newBallast(64 << 20))
+	flush := ops.StartLog(stderr, cfg.logLevel, cfg.logFormat == "json")
+	defer runtime.KeepAlive(ops.NewBallast(16 << 20))
 	err = serve(cfg)
 	flush()
 	if err != nil {
@@ -91,38 +84,27 @@ type config struct {
 	usage      func(io.Writer) // explains the flags
 }
 
-// parseFlags reads the command line, and port, the value of PORT in the
-// environment. The errors it returns are sentences for the user.
-func parseFlags(args []string, port string) (config, error) {
-	cfg := config{addr: "localhost:8080", data: "cars.jsonl", maxCars: defaultMaxCars, simulation: simulation{delay: defaultDelay}, logFormat: "text"}
-	cfg.guard = guard.Options{MaxInFlight: 10_000, Secret: []string{"/metrics"}, Vital: isVital, Refuse: sendError}
+// parseFlags reads the command line and, by getenv, the environment. The errors it
+// returns are sentences for the user.
+func parseFlags(args []string, getenv func(string) string) (config, error) {
+	cfg := config{guard: guard.Options{Secret: []string{"/metrics"}, Vital: isVital, Refuse: sendError}}
 	set := flag.NewFlagSet("cars", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
-	set.StringVar(&cfg.addr, "addr", cfg.addr, "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
-	set.StringVar(&cfg.data, "data", cfg.data, "keep the catalogue in this `file`; \"\" keeps it in memory")
-	flags.Whole(set, &cfg.maxCars, "max-cars", "refuse to keep more than `n` cars", 0)
-	flags.Duration(set, &cfg.simulation.delay, "delay", "processing `time` of every request, as a real database would cost;\n0 turns all simulation off", maxDelay)
-	flags.Duration(set, &cfg.simulation.jitter, "jitter", "up to this much more processing `time`, at random", maxDelay)
-	flags.Number(set, &cfg.simulation.fail, "fail", "answer this `fraction` of requests with 503, after their processing time and\nbefore they touch anything", 1)
+	set.StringVar(&cfg.addr, "addr", "localhost:8080", "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
+	set.StringVar(&cfg.data, "data", "cars.jsonl", "keep the catalogue in this `file`; \"\" keeps it in memory")
+	set.IntVar(&cfg.maxCars, "max-cars", defaultMaxCars, "refuse to keep more than `n` cars")
+	set.DurationVar(&cfg.simulation.delay, "delay", defaultDelay, "processing `time` of every request, as a real database would cost;\n0 turns all simulation off")
+	set.DurationVar(&cfg.simulation.jitter, "jitter", 0, "up to this much more processing `time`, at random")
+	set.Float64Var(&cfg.simulation.fail, "fail", 0, "answer this `fraction` of requests with 503, after their processing time and\nbefore they touch anything")
 	readOnly := set.Bool("read-only", false, "refuse every write")
-	flags.List(set, &cfg.guard.Origins, "origins", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; those on this machine and the server's own may anyway")
-	flags.List(set, &cfg.guard.Hosts, "hosts", "further host `names` to answer to, comma-separated")
-	flags.Number(set, &cfg.guard.Rate, "rate", "let each client address make `n` requests a second, in bursts of twice that;\n0 sets no limit", 1e6)
-	flags.Whole(set, &cfg.guard.MaxInFlight, "max-in-flight", "answer up to `n` requests at once, and one more with 503", 1)
+	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; those on this machine and the server's own may anyway")
+	hosts := set.String("hosts", "", "further host `names` to answer to, comma-separated")
+	set.Float64Var(&cfg.guard.Rate, "rate", 0, "let each client address make `n` requests a second, in bursts of twice that;\n0 sets no limit")
+	set.IntVar(&cfg.guard.MaxInFlight, "max-in-flight", 10_000, "answer up to `n` requests at once, and one more with 503")
 	set.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificates in this PEM `file`")
 	set.StringVar(&cfg.tlsKey, "tls-key", "", "the `file` of the key to -tls-cert")
-	set.Func("log-level", "least important `level` to log: debug, info, warn or error (default info)", func(s string) error {
-		if !slices.Contains([]string{"debug", "info", "warn", "error"}, s) {
-			return errors.New("must be debug, info, warn or error")
-		}
-		return cfg.logLevel.UnmarshalText([]byte(s))
-	})
-	set.Func("log-format", "`format` of the log: text or json (default text)", func(s string) error {
-		if cfg.logFormat = s; s != "text" && s != "json" {
-			return errors.New("must be text or json")
-		}
-		return nil
-	})
+	logLevel := set.String("log-level", "info", "least important `level` to log: debug, info, warn or error")
+	set.StringVar(&cfg.logFormat, "log-format", "text", "`format` of the log: text or json")
 	set.BoolVar(&cfg.version, "version", false, "print the version and exit")
 	cfg.usage = func(w io.Writer) {
 		fmt.Fprint(w, usage)
@@ -136,18 +118,38 @@ func parseFlags(args []string, port string) (config, error) {
 	if set.NArg() > 0 {
 		return cfg, fmt.Errorf("unexpected argument %q", set.Arg(0))
 	}
+	inTime := func(d time.Duration) bool { return d >= 0 && d <= maxDelay }
+	for _, check := range []struct {
+		flag string
+		ok   bool
+		must string
+	}{
+		{"max-cars", cfg.maxCars >= 0, "0 or more"},
+		{"delay", inTime(cfg.simulation.delay), "from 0 to 1m"},
+		{"jitter", inTime(cfg.simulation.jitter), "from 0 to 1m"},
+		{"fail", cfg.simulation.fail >= 0 && cfg.simulation.fail <= 1, "from 0 to 1"},
+		{"rate", cfg.guard.Rate >= 0 && cfg.guard.Rate <= 1e6, "from 0 to 1000000"},
+		{"max-in-flight", cfg.guard.MaxInFlight >= 1, "1 or more"},
+		{"log-level", slices.Contains([]string{"debug", "info", "warn", "error"}, *logLevel) && cfg.logLevel.UnmarshalText([]byte(*logLevel)) == nil, "debug, info, warn or error"},
+		{"log-format", cfg.logFormat == "text" || cfg.logFormat == "json", "text or json"},
+	} {
+		if !check.ok {
+			return cfg, fmt.Errorf("invalid value %q for flag -%s: must be %s", set.Lookup(check.flag).Value, check.flag, check.must)
+		}
+	}
 	if *readOnly {
 		cfg.guard.ReadOnly = "This server was started with -read-only"
 	}
+	cfg.guard.Origins, cfg.guard.Hosts = splitList(*origins), splitList(*hosts)
 	if _, err := guard.New(cfg.guard); err != nil {
 		return cfg, fmt.Errorf("invalid value for flag -hosts or -origins: %w", err)
 	}
 	if (cfg.tlsCert == "") != (cfg.tlsKey == "") {
 		return cfg, errors.New("-tls-cert and -tls-key need each other")
 	}
-	addrGiven := false
-	set.Visit(func(f *flag.Flag) { addrGiven = addrGiven || f.Name == "addr" })
-	if !addrGiven && port != "" {
+	given := map[string]bool{}
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if port := getenv("PORT"); !given["addr"] && port != "" {
 		if !validPort(port) {
 			return cfg, fmt.Errorf("invalid value %q for PORT in the environment: must be 0 to 65535", port)
 		}
@@ -155,6 +157,10 @@ func parseFlags(args []string, port string) (config, error) {
 	}
 	if _, port, err := net.SplitHostPort(cfg.addr); err != nil || !validPort(port) {
 		return cfg, fmt.Errorf("invalid value %q for flag -addr: must be host:port, such as localhost:8080 or :8080", cfg.addr)
+	}
+	token := getenv("CARS_TOKEN")
+	if cfg.guard.Token = strings.TrimSpace(token); cfg.guard.Token == "" && token != "" {
+		return cfg, errors.New("invalid value for CARS_TOKEN in the environment: it must not be blank")
 	}
 	return cfg, nil
 }
@@ -171,18 +177,14 @@ it as a Bearer token. Every flag can be left out:
 
 `
 
+// splitList returns the members of a list that is separated by commas.
+func splitList(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
 func validPort(port string) bool {
 	_, err := strconv.ParseUint(port, 10, 16)
 	return err == nil
-}
-
-// version names the build, the Go release it was built with and its platform.
-func version() string {
-	v := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		v = info.Main.Version
-	}
-	return fmt.Sprintf("cars %s (%s %s/%s)", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // How long a stop may take: requests inside get drainTime to end in their own
@@ -206,32 +208,34 @@ func serve(cfg config) error {
 	if err != nil {
 		return err
 	}
-	opened, file, err := openStore(cfg.data, cfg.maxCars)
+	kept, catalogue, err := openStore(cfg)
 	if err != nil {
 		return err
 	}
-	var stopping atomic.Bool
-	connections := watch.NewConnections()
-	handler, err := newHouse(cfg, listener.Addr(), file, connections, &stopping)
+	if err := cfg.setReadOnly(listener.Addr()); err != nil {
+		return err
+	}
+	stopping := new(atomic.Bool)
+	connections := ops.NewConnections()
+	handler, err := newServerHandler(cfg, kept, connections, stopping)
 	if err != nil {
 		return err
 	}
 	signals := make(chan os.Signal, 2) // before this, a signal ends the process without further ado
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	storeChan <- opened
-	simulationChan <- cfg.simulation // returns when the processor has it, so the next line is true
+	control(func(p *processor) {
+		err = p.open(kept, catalogue, cfg.maxCars)
+		p.simulate(cfg.simulation)
+	})
+	if err != nil {
+		return err
+	}
 	slog.Info("Car detail processor started and waiting for requests...")
-	if cfg.simulation.delay == 0 && cfg.simulation.jitter > 0 {
-		slog.Warn("-jitter has no effect: -delay 0 turns all simulation off")
-	}
-	if cfg.simulation.delay == 0 && cfg.simulation.fail > 0 {
-		slog.Warn("-fail has no effect: -delay 0 turns all simulation off")
-	}
 	url := "http://" + listen.PublicAddr(cfg.addr, listener.Addr())
 	if tlsConfig != nil {
 		url = "https" + strings.TrimPrefix(url, "http")
 	}
-	slog.Info("Listening on " + url)
+	slog.Info("Listening on "+url, "url", url)
 	slog.Info("Try: curl " + url + "/api/cars/1")
 
 	server := newServer(cfg, handler)
@@ -255,10 +259,8 @@ func serve(cfg config) error {
 	stopped := make(chan struct{})
 	go func() {
 		shutdown(server)
-		if file != nil {
-			if err := file.Close(); err != nil {
-				slog.Warn(err.Error())
-			}
+		if err := kept.Close(); err != nil {
+			slog.Warn("The catalogue's file could not be closed", "error", err)
 		}
 		slog.Info("Stopped")
 		close(stopped)
@@ -283,9 +285,9 @@ func loadCertificate(cfg config) (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// newHouse returns the whole server's handler: who watches, who guards, and those
-// who answer.
-func newHouse(cfg config, addr net.Addr, file *items.File[record], connections *watch.Connections, stopping *atomic.Bool) (http.Handler, error) {
+// warn logs what the flags lead to that their user may not expect, and makes a server
+// read-only that strangers can reach.
+func (cfg *config) setReadOnly(addr net.Addr) error {
 	cfg.guard.Loopback = listen.Loopback(addr)
 	switch {
 	case cfg.guard.Loopback:
@@ -295,27 +297,37 @@ func newHouse(cfg config, addr net.Addr, file *items.File[record], connections *
 	case cfg.guard.Token != "" && cfg.tlsCert == "":
 		slog.Warn("CARS_TOKEN travels over the network unencrypted; serve HTTPS with -tls-cert and -tls-key, or put a proxy in front")
 	}
+	if cfg.simulation.delay == 0 && cfg.simulation.jitter > 0 {
+		slog.Warn("-jitter has no effect: -delay 0 turns all simulation off")
+	}
+	if cfg.simulation.delay == 0 && cfg.simulation.fail > 0 {
+		slog.Warn("-fail has no effect: -delay 0 turns all simulation off")
+	}
+	return nil
+}
+
+// newServerHandler returns the server's handler: metrics around the guard around the
+// routes.
+func newServerHandler(cfg config, kept store.Store, connections *ops.Connections, stopping *atomic.Bool) (http.Handler, error) {
 	g, err := guard.New(cfg.guard)
 	if err != nil {
 		return nil, err
 	}
-	registry := new(metrics.Registry)
-	requests := watch.NewRequests(registry, sendError)
+	registry := new(ops.Registry)
+	requests := ops.NewRequests(registry)
 	registry.Gauge("cars_requests_in_flight", "Requests that are being answered.", func() float64 { return float64(g.InFlight()) })
 	registry.Gauge("http_connections_open", "Connections that are open.", func() float64 { return float64(connections.Open()) })
-	registry.Gauge("cars_processor_waiting", "Requests in the processor's hands.", func() float64 { return float64(processorGauges.waiting.Load()) })
-	registry.Counter("cars_processor_busy_seconds_total", "Time that the processor has been doing something.", func() float64 { return time.Duration(processorGauges.busy.Load()).Seconds() })
-	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", func() float64 { return float64(processorGauges.cars.Load()) })
-	if file != nil {
-		showFile(registry, file)
-	}
-	metrics.AddProcess(registry)
-	registry.Info("cars_build_info", "What is running.", "version", version())
+	registry.Gauge("cars_processor_waiting", "Requests in the processor's hands.", ofProcessor(func(p *processor) float64 { return float64(p.inHands()) }))
+	registry.Counter("cars_processor_busy_seconds_total", "Time that the processor has been doing something.", ofProcessor(func(p *processor) float64 { return p.busy.Seconds() }))
+	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", ofProcessor(func(p *processor) float64 { return float64(p.catalogue.Items.Len()) }))
+	kept.AddMetrics(registry)
+	ops.AddProcess(registry)
+	registry.Info("cars_build_info", "What is running.", "version", ops.Version("cars"))
 	handler := newHandler(registry, func() string {
 		switch {
 		case stopping.Load():
 			return "The server is stopping"
-		case file != nil && file.Failed():
+		case kept.Failed() != nil:
 			return "Storage has failed; writes are refused until the server is started anew"
 		}
 		return ""
@@ -323,64 +335,38 @@ func newHouse(cfg config, addr net.Addr, file *items.File[record], connections *
 	return guard.Linger(requests.Wrap(g.Wrap(handler))), nil
 }
 
+// ofProcessor returns a function that has the processor read a value of its own.
+func ofProcessor(read func(*processor) float64) func() float64 {
+	return func() (x float64) {
+		control(func(p *processor) { x = read(p) })
+		return x
+	}
+}
+
 // openStore opens the catalogue's file, or makes one with the built-in cars. Without
-// a path the store is in memory, and file nil.
-func openStore(path string, maxCars int) (s store, file *items.File[record], err error) {
-	s = builtIn()
-	s.maxCars = maxCars
-	if path == "" {
-		return s, nil, nil
+// -data, the store is in memory.
+func openStore(cfg config) (store.Store, catalogue, error) {
+	if cfg.data == "" {
+		return store.NewMemory(), builtIn(), nil
 	}
-	if info, err := os.Stat(path); err == nil {
+	if info, err := os.Stat(cfg.data); err == nil {
 		// Most of what loading makes stays, so looking for garbage is in vain at first.
-		defer runtime.KeepAlive(newBallast(int(min(2*info.Size(), 512<<20))))
+		defer runtime.KeepAlive(ops.NewBallast(int(min(2*info.Size(), 512<<20))))
 	}
-	file, records, nextID, err := items.Open(path, recordFormat, newRecords(cars))
+	file, state, err := store.OpenFile(cfg.data, store.FileOptions{
+		Initial: builtIn().State,
+		Read:    readItem,
+		Notify: func(n journal.Notice) {
+			slog.LogAttrs(context.Background(), n.Level, n.Message, n.Attrs...)
+		},
+		Progress: func(lines int) { slog.Info("Loading "+cfg.data, "file", cfg.data, "lines", lines) },
+	})
 	if err != nil {
-		return s, nil, err
+		return nil, catalogue{}, err
 	}
-	s.catalogue = newCatalogue(records).withNextID(nextID)
-	slog.Info(fmt.Sprintf("The catalogue in %s has %d cars", path, len(records)))
+	slog.Info("The catalogue has been read", "file", cfg.data, "cars", state.Items.Len())
 	go debug.FreeOSMemory() // what loading needed beside the catalogue
-	commits, committed := make(chan items.Commit[record], 1), make(chan error, 1)
-	s.commits, s.committed = commits, committed
-	go file.Keep(commits, committed)
-	return s, file, nil
-}
-
-// showFile adds the metrics of the catalogue's file.
-func showFile(r *metrics.Registry, file *items.File[record]) {
-	r.Gauge("cars_journal_bytes", "Size of the catalogue's file.", func() float64 { return float64(file.Size()) })
-	writes := metrics.NewHistogram(r, "cars_journal_batch_writes", "Writes in a batch that was made durable.", 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-	file.Written = func(n int) { writes.Observe(float64(n)) }
-	syncs := metrics.NewHistogram(r, "cars_journal_sync_seconds", "Time that the disk took to make a batch durable.", 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-	file.Synced = func(d time.Duration) { syncs.Observe(d.Seconds()) }
-}
-
-// startLog sends log lines of cfg's level and above to out, until the function it
-// returns is called.
-func startLog(cfg config, out io.Writer) (flush func()) {
-	w := lines.NewWriter(out)
-	if cfg.logFormat == "json" {
-		slog.SetDefault(slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: cfg.logLevel})))
-	} else {
-		log.SetOutput(w)
-		slog.SetLogLoggerLevel(cfg.logLevel)
-	}
-	return w.Close
-}
-
-// newBallast returns so many bytes of memory, to keep and never use. A garbage collection starts
-// when the heap has doubled; ours is so small that under 10,000 requests a second
-// this would be twice a second, and delay the slowest answers by some 5 ms.
-// Ballast makes the heap count as larger. It takes no memory itself, since
-// nobody touches it, but lets up to as much garbage gather. Whoever sets GOGC or
-// GOMEMLIMIT has decided otherwise.
-func newBallast(size int) []byte {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
-		return nil
-	}
-	return make([]byte, size)
+	return file, catalogue{state}, nil
 }
 
 // newServer returns the server with its limits. No client can hold a
@@ -406,7 +392,7 @@ func newServer(cfg config, handler http.Handler) *http.Server {
 // returns when they are, within stopTime.
 func shutdown(server *http.Server) {
 	slog.Info("Stopping: requests inside are answered, new ones refused")
-	noMoreWaiting := time.AfterFunc(drainTime, func() { simulationChan <- simulation{} })
+	noMoreWaiting := time.AfterFunc(drainTime, func() { control(func(p *processor) { p.simulate(simulation{}) }) })
 	defer noMoreWaiting.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()

@@ -1,26 +1,29 @@
-// What a car is, what may be asked of the processor, and what it answers.
-// Values and pure functions: nothing here runs on a goroutine of its own.
+// What a car is, the one table of its fields, the catalogue and its rules, and the
+// built-in cars. Values and pure functions: nothing here runs on a goroutine of its own.
 
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"iter"
+	"hash/fnv"
+	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-	"unique"
 
-	"cars/internal/fields"
-	"cars/internal/header"
-	"cars/internal/ijson"
-	"cars/internal/items"
 	"cars/internal/query"
+	"cars/internal/rest"
+	"cars/internal/sorted"
+	"cars/internal/store"
+	"cars/internal/strict"
 )
 
 // A Car is one car of the catalogue. All fields are always present in its JSON.
@@ -43,228 +46,20 @@ type Details struct {
 	Drivetrain   string `json:"drivetrain"`
 }
 
-// An operation is what a CarRequest wants done.
-type operation int
-
-const (
-	getCar      operation = iota // find the car with the request's ID
-	listCars                     // hand out the whole catalogue
-	createCar                    // put in a new car
-	replaceCar                   // put another in the place of the one with the request's ID
-	patchCar                     // change some of its fields
-	deleteCar                    // take it out
-	replaceCars                  // put others in the place of all cars
-	reserveIDs                   // keep IDs from being given to others
-)
-
-// String names what is asked for, as log lines do.
-func (op operation) String() string {
-	return [...]string{"car details", "car list", "car creation", "car replacement", "car change",
-		"car deletion", "catalogue replacement", "IDs"}[op]
-}
-
-// A CarRequest is one question to the processor. It carries the channel on
-// which its own answer comes back, so answers need no addressing and callers
-// never meet.
-type CarRequest struct {
-	ID int
-
-	// Response receives exactly one answer, unless the caller goes away first.
-	// The caller makes it and receives from it, the processor sends, nobody
-	// closes it. With capacity 1 the processor never has to wait for the
-	// caller; without, it waits on another goroutine.
-	Response chan CarResponse
-
-	// Op is what to do; its zero value gets the car with this ID.
-	Op operation
-
-	// Write is what a change consists of; nil if Op only reads.
-	Write *write
-
-	// Delay is this request's own processing time; nil means the server's.
-	// It counts only while the server simulates (see simulation).
-	Delay *time.Duration
-
-	// Fail asks to fail when the processing time is over, without doing anything. It
-	// counts only while the server simulates.
-	Fail bool
-
-	// Done is closed when the caller no longer waits for the answer; nil means
-	// that it always waits.
-	Done <-chan struct{}
-}
-
-// A write is what a change consists of beside its operation. Whoever sends it
-// has checked all that can be checked without knowing the catalogue, and leaves
-// it alone from then on.
-type write struct {
-	car        Car            // createCar and replaceCar: the new car; with ID 0, createCar gives it the next
-	patch      map[string]any // patchCar: JSON Merge Patch (RFC 7396)
-	catalogue  *catalogue     // replaceCars: with the new cars
-	count      int            // reserveIDs: how many, from the request's ID or later on
-	conditions header.Conditions
-}
-
-// abandoned reports whether the caller has gone away.
-func (req CarRequest) abandoned() bool {
-	select {
-	case <-req.Done:
-		return true
-	default:
-		return false
-	}
-}
-
-// A CarResponse is the answer to one CarRequest. Everything it points to is
-// immutable: nobody changes it again, so it may be read without a lock.
-type CarResponse struct {
-	Car   *Car  // as asked for, as it is now or, deleted, as it was; nil for all cars or an error
-	Error error // one of those below, which may wrap another, or nil
-
-	record    *record    // Car with its encoding
-	catalogue *catalogue // the answer to what concerns all cars
-	firstID   int        // the answer to reserveIDs
-	received  time.Time  // when the request came off the channel
-}
-
-var (
-	errCarNotFound  = errors.New("car not found")
-	errIDTaken      = errors.New("car ID is taken")
-	errFull         = errors.New("catalogue is full")
-	errPrecondition = errors.New("precondition failed")
-	errNotCommitted = errors.New("change could not be committed")
-	errSimulated    = errors.New("simulated failure")
-)
-
-// A record is a car as the catalogue keeps it: encoded once, when it comes in,
-// and never changed after.
-type record struct {
-	car    Car
-	json   []byte // with a newline at its end
-	hash   uint64 // of json alone, so that it survives a restart
-	etag   string // strong entity tag (RFC 9110, section 8.8.3)
-	search string // what the query parameter q searches
-}
-
-// body is the car's JSON alone.
-func (rec *record) body() []byte { return rec.json[:len(rec.json)-len("\n")] }
-
-// newRecord encodes a car.
-func newRecord(car Car) *record {
-	body, err := ijson.Encode(car)
-	if err != nil {
-		panic(err) // strings and integers can always be encoded
-	}
-	return encodedRecord(car, body)
-}
-
-// encodedRecord is newRecord for who has the encoding. Catalogues have few different
-// makers, categories and so on, so cars share those texts: it saves memory, and lists
-// that look for one find it in the CPU's cache.
-func encodedRecord(car Car, body []byte) *record {
-	for _, text := range []*string{&car.Manufacturer, &car.Category, &car.ImageURL, &car.Details.Engine, &car.Details.Transmission, &car.Details.Drivetrain} {
-		*text = unique.Make(*text).Value()
-	}
-	sum := sha256.Sum256(body)
-	hash := sum[:8]
-	etag := append(hex.AppendEncode(append(make([]byte, 0, 18), '"'), hash), '"')
-	rec := &record{car: car, json: body, hash: binary.BigEndian.Uint64(hash), etag: string(etag)}
-	rec.search = listSchema.SearchText(rec)
-	return rec
-}
-
-// newRecords encodes cars.
-func newRecords(list []Car) []*record {
-	records := make([]*record, len(list))
-	for i, car := range list {
-		records[i] = newRecord(car)
-	}
-	return records
-}
-
-// parseCar makes a car of an object that was read from JSON. Fields that are
-// absent or null are empty or zero. An id other than 0 is the ID that the car
-// will have; else it may have one up to maxID. What is wrong is noted; then the car
-// is of no use.
-func parseCar(object map[string]any, id, maxID int, wrong fields.Errors) Car {
-	car := Car{ID: id}
-	carFields.Fill(&car, object, wrong)
-	checkID(car, id, wrong)
-	if id == 0 && car.ID > maxID {
-		wrong["id"] = fmt.Sprintf("must be at most %d", maxID)
-	}
-	return car
-}
-
-// parseCars makes cars of the elements of an array that was read from JSON, in
-// their order. Cars without an ID have 0; others may have one up to maxID.
-func parseCars(elements iter.Seq2[any, error], maxID int) ([]Car, error) {
-	var list []Car
-	wrong := fields.Errors{}
-	indexes := make(map[int]int) // of the cars with an ID
-	for element, err := range elements {
-		if err != nil {
-			return nil, err
-		}
-		i, inCar := len(list), fields.Errors{}
-		object, ok := element.(map[string]any)
-		car := parseCar(object, 0, maxID, inCar)
-		if other, taken := indexes[car.ID]; taken {
-			inCar.Note("id", fmt.Sprintf("is also that of [%d]", other))
-		}
-		if car.ID != 0 {
-			indexes[car.ID] = i
-		}
-		list = append(list, car)
-		if !ok {
-			wrong.Note(fmt.Sprintf("[%d]", i), "must be an object")
-			clear(inCar)
-		}
-		for path, problem := range inCar {
-			wrong.Note(fmt.Sprintf("[%d].%s", i, path), problem)
-		}
-		if len(wrong) == fields.MaxErrors {
-			break
-		}
-	}
-	if len(wrong) > 0 {
-		return nil, wrong
-	}
-	return list, nil
-}
-
-// merge changes car by the rules of JSON Merge Patch (RFC 7396), all but its ID.
-// What is wrong with patch is noted; then the car is of no use.
-func (car *Car) merge(patch map[string]any, wrong fields.Errors) {
-	id := car.ID
-	carFields.Merge(car, patch, wrong)
-	checkID(*car, id, wrong)
-}
-
-// checkID notes if a body has given a car another ID than it has in the path.
-func checkID(car Car, id int, wrong fields.Errors) {
-	if id != 0 && car.ID != id {
-		wrong.Note("id", fmt.Sprintf("must be %d, as in the path", id))
-	}
-}
-
-// maxChosenID is the largest ID that clients may choose if the server has not given
-// it: half of all, so that none can take from all others those that it gives.
-const maxChosenID = 1 << 52
-
-// carFields is what the JSON of a car may say.
-var carFields = fields.Schema[Car]{
-	"id":                   fields.Number(func(car *Car) *int { return &car.ID }, fields.Between(1, items.MaxID)),
-	"name":                 fields.Text(func(car *Car) *string { return &car.Name }, 1, 200, nil),
-	"manufacturer":         fields.Text(func(car *Car) *string { return &car.Manufacturer }, 1, 100, nil),
-	"category":             fields.Text(func(car *Car) *string { return &car.Category }, 0, 50, nil),
-	"year":                 fields.Number(func(car *Car) *int { return &car.Year }, checkYear),
-	"price":                fields.Number(func(car *Car) *int { return &car.Price }, fields.Between(0, 1_000_000_000)),
-	"imageUrl":             fields.Text(func(car *Car) *string { return &car.ImageURL }, 0, 2048, checkImageURL),
-	"details.engine":       fields.Text(func(car *Car) *string { return &car.Details.Engine }, 0, 200, nil),
-	"details.horsepower":   fields.Number(func(car *Car) *int { return &car.Details.Horsepower }, fields.Between(0, 5000)),
-	"details.transmission": fields.Text(func(car *Car) *string { return &car.Details.Transmission }, 0, 200, nil),
-	"details.drivetrain":   fields.Text(func(car *Car) *string { return &car.Details.Drivetrain }, 0, 200, nil),
+// carFields lists the fields of a car in the order of its JSON. Reading, checking,
+// filtering and searching follow from it.
+var carFields = strict.Table{
+	{Name: "id", Number: func(v any) *int { return &v.(*Car).ID }, Least: 1, Most: sorted.MaxID},
+	{Name: "name", Text: func(v any) *string { return &v.(*Car).Name }, Least: 1, Most: 200},
+	{Name: "manufacturer", Text: func(v any) *string { return &v.(*Car).Manufacturer }, Least: 1, Most: 100, Shared: true},
+	{Name: "category", Text: func(v any) *string { return &v.(*Car).Category }, Most: 50, Shared: true},
+	{Name: "year", Number: func(v any) *int { return &v.(*Car).Year }, CheckNumber: checkYear},
+	{Name: "price", Number: func(v any) *int { return &v.(*Car).Price }, Most: 1_000_000_000},
+	{Name: "imageUrl", Text: func(v any) *string { return &v.(*Car).ImageURL }, Most: 2048, CheckText: checkImageURL, Shared: true},
+	{Name: "details.engine", Text: func(v any) *string { return &v.(*Car).Details.Engine }, Most: 200, Shared: true},
+	{Name: "details.horsepower", Number: func(v any) *int { return &v.(*Car).Details.Horsepower }, Most: 5000},
+	{Name: "details.transmission", Text: func(v any) *string { return &v.(*Car).Details.Transmission }, Most: 200, Shared: true},
+	{Name: "details.drivetrain", Text: func(v any) *string { return &v.(*Car).Details.Drivetrain }, Most: 200, Shared: true},
 }
 
 // checkYear allows every model year since the first car's, up to those that
@@ -293,113 +88,360 @@ func checkImageURL(text string) (problem string) {
 	return "must be empty, a path that begins with /, or an http or https URL"
 }
 
-// recordFormat is how cars are written into the catalogue's file, and read.
-var recordFormat = items.Format[record]{
-	ID:    func(rec *record) int { return rec.car.ID },
-	JSON:  (*record).body,
-	Scan:  scanRecord,
-	Parse: parseRecords,
+// newItem returns the item of a car. Its hash, entity tag and search text are made here,
+// once.
+func newItem(car Car) *sorted.Item {
+	line, err := rest.Encode(car)
+	if err != nil {
+		panic(err) // strings and integers can always be encoded
+	}
+	return encodedItem(car, line)
 }
 
-// scanRecord reads a car that has the form that its body has and nothing wrong with it.
-// Of others it says that they are not ok.
-func scanRecord(in *ijson.Scanner, checked bool) (rec *record, ok bool) {
+// encodedItem is newItem for a caller that has the car's line already.
+func encodedItem(car Car, line []byte) *sorted.Item {
+	made := &struct { // in one piece of memory
+		sorted.Item
+		car Car
+	}{car: car}
+	sum := sha256.Sum256(line)
+	made.Item = sorted.Item{
+		ID:     car.ID,
+		Line:   line,
+		Hash:   binary.BigEndian.Uint64(sum[:8]),
+		ETag:   string(append(hex.AppendEncode([]byte{'"'}, sum[:8]), '"')),
+		Search: query.SearchText(carFields, &made.car),
+		Value:  &made.car,
+	}
+	return &made.Item
+}
+
+// newItems returns the items of cars.
+func newItems(list []Car) []*sorted.Item {
+	items := make([]*sorted.Item, len(list))
+	for i, car := range list {
+		items[i] = newItem(car)
+	}
+	return items
+}
+
+// withID returns the item of the same car with another ID. It encodes nothing anew, so
+// that the processor, which gives new cars their IDs, spends little time on it.
+func withID(item *sorted.Item, id int) *sorted.Item {
+	car := *carOf(item)
+	rest := bytes.TrimPrefix(item.Line, strconv.AppendInt([]byte(`{"id":`), int64(car.ID), 10))
+	car.ID = id
+	return encodedItem(car, append(strconv.AppendInt([]byte(`{"id":`), int64(id), 10), rest...))
+}
+
+// carOf returns the car that an item is.
+func carOf(item *sorted.Item) *Car { return item.Value.(*Car) }
+
+// readItem reads a car of the catalogue's file, or notes in wrong what is wrong with it. A
+// car with wrong nil was written by this program.
+func readItem(r *strict.Reader, wrong strict.Problems) *sorted.Item {
 	var car Car
-	body, dense := in.Raw(func() { car = scanCar(in) })
-	scanned := car
-	if in.Failed() || !checked && !carFields.Check(&car) {
-		return nil, false
+	raw, canonical := carFields.Read(r, &car, wrong)
+	if canonical {
+		return encodedItem(car, append(append(make([]byte, 0, len(raw)+1), raw...), '\n'))
 	}
-	if dense && car == scanned {
-		return encodedRecord(car, slices.Concat(body, []byte{'\n'})), true
-	}
-	return newRecord(car), true
+	return newItem(car)
 }
 
-// scanCar reads a car as it is encoded.
-func scanCar(in *ijson.Scanner) (car Car) {
-	number := func(before string) int {
-		in.Expect(before)
-		return in.Int()
-	}
-	text := func(before string) string {
-		in.Expect(before)
-		return in.Text()
-	}
-	car.ID = number(`{"id":`)
-	car.Name = text(`,"name":`)
-	car.Manufacturer = text(`,"manufacturer":`)
-	car.Category = text(`,"category":`)
-	car.Year = number(`,"year":`)
-	car.Price = number(`,"price":`)
-	car.ImageURL = text(`,"imageUrl":`)
-	car.Details.Engine = text(`,"details":{"engine":`)
-	car.Details.Horsepower = number(`,"horsepower":`)
-	car.Details.Transmission = text(`,"transmission":`)
-	car.Details.Drivetrain = text(`,"drivetrain":`)
-	in.Expect("}}")
-	return car
+// A catalogue is all cars at one instant. Whoever holds one may read it for as
+// long as it likes: it never changes, what is put in or taken out makes another.
+// The functions that return writes are its rules. What they are given has been checked as
+// far as that is possible without knowing the catalogue.
+type catalogue struct {
+	store.State
 }
 
-// parseRecords makes records as parseCars makes cars.
-func parseRecords(elements iter.Seq2[any, error]) ([]*record, error) {
-	list, err := parseCars(elements, items.MaxID)
-	return newRecords(list), err
+// builtIn returns the catalogue of the built-in cars.
+func builtIn() catalogue {
+	list := sorted.NewList(newItems(cars))
+	return catalogue{store.State{Items: list, NextID: list.LastID() + 1}}
 }
 
-// listSchema is what may be asked of a list of cars: every field by its path in
-// a car's JSON.
-var listSchema = query.Schema[*record]{
-	Search: func(rec *record) string { return rec.search },
-	Fields: []query.Field[*record]{
-		{Name: "id", Number: func(rec *record) int { return rec.car.ID }},
-		{Name: "name", Text: func(rec *record) string { return rec.car.Name }},
-		{Name: "manufacturer", Text: func(rec *record) string { return rec.car.Manufacturer }},
-		{Name: "category", Text: func(rec *record) string { return rec.car.Category }},
-		{Name: "year", Number: func(rec *record) int { return rec.car.Year }},
-		{Name: "price", Number: func(rec *record) int { return rec.car.Price }},
-		{Name: "imageUrl", Text: func(rec *record) string { return rec.car.ImageURL }},
-		{Name: "details.engine", Text: func(rec *record) string { return rec.car.Details.Engine }},
-		{Name: "details.horsepower", Number: func(rec *record) int { return rec.car.Details.Horsepower }},
-		{Name: "details.transmission", Text: func(rec *record) string { return rec.car.Details.Transmission }},
-		{Name: "details.drivetrain", Text: func(rec *record) string { return rec.car.Details.Drivetrain }},
-	},
+// defaultMaxCars bounds the memory that clients can make the server use: a million
+// cars take less than 1.3 GB.
+const defaultMaxCars = 1_000_000
+
+// maxChosenID is the largest ID that clients may choose if the server has not given
+// it: half of all, so that none can take from all others those that it gives.
+const maxChosenID = 1 << 52
+
+var (
+	errCarNotFound = &rest.Error{Status: http.StatusNotFound, Message: "Car not found", Cause: errors.New("car not found")}
+	errIDTaken     = &rest.Error{Status: http.StatusConflict, Message: "There is a car with this ID already", Cause: errors.New("car ID is taken")}
+	errFull        = &rest.Error{Status: http.StatusInsufficientStorage, Message: "Nothing was changed: the catalogue is full", Cause: errors.New("catalogue is full")}
+)
+
+// etag returns the weak entity tag (RFC 9110, section 8.8.1) of a list made of c: it
+// changes with the content and differs from query to query.
+func (c catalogue) etag(rawQuery string) string {
+	query := fnv.New64a()
+	query.Write([]byte(rawQuery))
+	return fmt.Sprintf(`W/"%016x"`, c.Items.Hash()^query.Sum64())
+}
+
+// find returns the answer to a request for one car.
+func (c catalogue) find(id int) CarResponse {
+	item := c.Items.Get(id)
+	if item == nil {
+		return CarResponse{Error: errCarNotFound}
+	}
+	return found(item)
+}
+
+// found returns the answer that consists of one car.
+func found(item *sorted.Item) CarResponse {
+	return CarResponse{Car: carOf(item), item: item}
+}
+
+// put returns a catalogue with a car in it, in the place of one with the same ID
+// if there is one.
+func (c catalogue) put(item *sorted.Item) catalogue {
+	c.Items = c.Items.Put(item)
+	c.NextID = max(c.NextID, item.ID+1)
+	return c
+}
+
+// create puts in a new car. With ID 0 it gets the next one. The IDs of deleted cars are
+// free for clients that ask for them; the server gives none twice.
+func create(item *sorted.Item) write {
+	return func(c catalogue) (catalogue, *sorted.Item, error) {
+		item := item
+		if err := c.mayChoose(item.ID, "id"); err != nil {
+			return c, nil, err
+		}
+		switch {
+		case item.ID != 0 && c.Items.Get(item.ID) != nil:
+			return c, nil, errIDTaken
+		case item.ID == 0 && c.NextID > sorted.MaxID:
+			return c, nil, errFull
+		case item.ID == 0:
+			item = withID(item, c.NextID)
+		}
+		return c.put(item), item, nil
+	}
+}
+
+// replace puts a car in the place of the one with the same ID.
+func replace(item *sorted.Item, conditions rest.Conditions) write {
+	return func(c catalogue) (catalogue, *sorted.Item, error) {
+		if _, err := c.change(item.ID, conditions); err != nil {
+			return c, nil, err
+		}
+		return c.put(item), item, nil
+	}
+}
+
+// patch changes some fields of a car.
+func patch(id int, patch strict.Patch, conditions rest.Conditions) write {
+	return func(c catalogue) (catalogue, *sorted.Item, error) {
+		old, err := c.change(id, conditions)
+		if err != nil {
+			return c, nil, err
+		}
+		car := *carOf(old)
+		patch.Apply(&car)
+		item := newItem(car)
+		return c.put(item), item, nil
+	}
+}
+
+// remove takes out a car.
+func remove(id int, conditions rest.Conditions) write {
+	return func(c catalogue) (catalogue, *sorted.Item, error) {
+		old, err := c.change(id, conditions)
+		if err == nil {
+			c.Items = c.Items.Delete(id)
+		}
+		return c, old, err
+	}
+}
+
+// change returns the car that a request is to change, if it may.
+func (c catalogue) change(id int, conditions rest.Conditions) (*sorted.Item, error) {
+	old := c.Items.Get(id)
+	if old == nil {
+		return nil, errCarNotFound
+	}
+	return old, conditions.Check(old.ETag)
+}
+
+// mayChoose returns an error if a client may not choose that ID for the car at path.
+func (c catalogue) mayChoose(id int, path string) error {
+	if most := max(maxChosenID, c.NextID-1); id > most {
+		return strict.Problems{path: fmt.Sprintf("must be at most %d", most)}.Err()
+	}
+	return nil
+}
+
+// A replacement is other cars for the whole catalogue.
+type replacement struct {
+	items    []*sorted.Item // in the order of the body
+	without  []int          // indexes of those that came without an ID, and have been given one
+	firstNew int            // the first of these IDs, which are in a row
+	lastID   int            // the highest ID that the client has chosen; 0 if there is none
+	last     int            // index of that car
+}
+
+// newReplacement returns the replacement by cars, some of which may have no ID. They get
+// those behind the highest of the others.
+func newReplacement(cars []Car) replacement {
+	var with replacement
+	for i, car := range cars {
+		if car.ID == 0 {
+			with.without = append(with.without, i)
+		} else if car.ID > with.lastID {
+			with.lastID, with.last = car.ID, i
+		}
+	}
+	with.items = newItems(cars)
+	with, _ = with.renumbered(with.lastID + 1)
+	return with
+}
+
+// renumbered returns a replacement in which the cars that came without an ID have those
+// from first on.
+func (with replacement) renumbered(first int) (replacement, error) {
+	if first+len(with.without)-1 > sorted.MaxID {
+		return with, errFull
+	}
+	with.firstNew = first
+	with.items = slices.Clone(with.items)
+	for n, i := range with.without {
+		with.items[i] = withID(with.items[i], first+n)
+	}
+	return with, nil
+}
+
+// list returns the cars by their IDs.
+func (with replacement) list() sorted.List {
+	items := slices.Clone(with.items)
+	slices.SortFunc(items, func(a, b *sorted.Item) int { return cmp.Compare(a.ID, b.ID) })
+	return sorted.NewList(items)
+}
+
+// errTaken says that others have been given the IDs which a replacement has for its cars
+// without one. Those from next on are free.
+type errTaken struct{ next int }
+
+func (errTaken) Error() string { return "IDs were given to other cars" }
+
+// replaceAll puts other cars in the place of all.
+func replaceAll(with replacement, conditions rest.Conditions) write {
+	list := with.list()
+	return func(c catalogue) (catalogue, *sorted.Item, error) {
+		if err := conditions.Check(c.etag("")); err != nil {
+			return c, nil, err
+		}
+		if err := c.mayChoose(with.lastID, fmt.Sprintf("[%d].id", with.last)); err != nil {
+			return c, nil, err
+		}
+		if len(with.without) > 0 && with.firstNew < c.NextID {
+			return c, nil, errTaken{c.NextID}
+		}
+		c.Items = list
+		c.NextID = max(c.NextID, list.LastID()+1)
+		return c, nil, nil
+	}
+}
+
+// A batch is writes that become durable together, or not at all.
+type batch struct {
+	turns     []turn
+	responses []CarResponse // one for each of turns, if the commit succeeds
+	after     catalogue     // what the writes make of the catalogue
+}
+
+// add judges one more write by what those before it leave. Writes that make more
+// cars than there may be are refused.
+func (b *batch) add(t turn, maxCars int) {
+	after, item, err := t.write(b.after)
+	if err == nil && after.Items.Len() > max(maxCars, b.after.Items.Len()) {
+		err = errFull
+	}
+	b.turns = append(b.turns, t)
+	if err != nil {
+		b.responses = append(b.responses, CarResponse{Error: err})
+		return
+	}
+	b.after = after
+	resp := CarResponse{catalogue: after}
+	if item != nil {
+		resp = found(item)
+	}
+	b.responses = append(b.responses, resp)
 }
 
 // cars is the built-in catalogue: the base trim of each, or the one that sold
 // most, with its US price at launch without destination charge. It is where
 // every catalogue starts; the processor works on its own copy.
 var cars = []Car{
-	{1, "Audi A4", "Audi", "Sedan", 2024, 42000, "/images/sedan.svg", Details{"2.0L Inline-4", 201, "7-speed Automatic", "All-Wheel Drive"}},
-	{2, "Mercedes-Benz E-Class", "Mercedes-Benz", "Sedan", 2017, 52150, "/images/sedan.svg", Details{"2.0L Turbo Inline-4", 241, "9-speed Automatic", "Rear-Wheel Drive"}},
-	{3, "BMW 3 Series", "BMW", "Sedan", 2019, 40250, "/images/sedan.svg", Details{"2.0L Turbo Inline-4", 255, "8-speed Automatic", "Rear-Wheel Drive"}},
-	{4, "Audi Q5", "Audi", "SUV", 2018, 41500, "/images/suv.svg", Details{"2.0L Turbo Inline-4", 252, "7-speed Dual-Clutch", "All-Wheel Drive"}},
-	{5, "Toyota Camry", "Toyota", "Sedan", 2025, 28400, "/images/sedan.svg", Details{"2.5L Inline-4 Hybrid", 225, "eCVT", "Front-Wheel Drive"}},
-	{6, "BMW X5", "BMW", "SUV", 2019, 60700, "/images/suv.svg", Details{"3.0L Turbo Inline-6", 335, "8-speed Automatic", "All-Wheel Drive"}},
-	{7, "Ford F-150", "Ford", "Pickup", 2021, 28940, "/images/pickup.svg", Details{"3.3L V6", 290, "10-speed Automatic", "Rear-Wheel Drive"}},
-	{8, "Mazda MX-5 Miata", "Mazda", "Convertible", 2016, 24915, "/images/convertible.svg", Details{"2.0L Inline-4", 155, "6-speed Manual", "Rear-Wheel Drive"}},
-	{9, "Porsche 911", "Porsche", "Sports Car", 2020, 97400, "/images/sports-car.svg", Details{"3.0L Twin-Turbo Flat-6", 379, "8-speed Dual-Clutch", "Rear-Wheel Drive"}},
-	{10, "Hyundai Ioniq 5", "Hyundai", "SUV", 2022, 39700, "/images/suv.svg", Details{"Single Electric Motor", 168, "1-speed Direct Drive", "Rear-Wheel Drive"}},
-	{11, "Volvo V60", "Volvo", "Wagon", 2019, 38900, "/images/wagon.svg", Details{"2.0L Turbo Inline-4", 250, "8-speed Automatic", "Front-Wheel Drive"}},
-	{12, "Honda Civic", "Honda", "Hatchback", 2022, 22900, "/images/hatchback.svg", Details{"2.0L Inline-4", 158, "CVT", "Front-Wheel Drive"}},
-	{13, "Ford Mustang", "Ford", "Coupe", 2015, 23600, "/images/coupe.svg", Details{"3.7L V6", 300, "6-speed Manual", "Rear-Wheel Drive"}},
-	{14, "Toyota Sienna", "Toyota", "Minivan", 2021, 34460, "/images/minivan.svg", Details{"2.5L Inline-4 Hybrid", 245, "eCVT", "Front-Wheel Drive"}},
-	{15, "Jaguar I-Pace", "Jaguar", "SUV", 2019, 69500, "/images/suv.svg", Details{"Dual Electric Motors", 394, "1-speed Direct Drive", "All-Wheel Drive"}},
-	{16, "Chevrolet Corvette", "Chevrolet", "Sports Car", 2020, 58900, "/images/sports-car.svg", Details{"6.2L V8", 490, "8-speed Dual-Clutch", "Rear-Wheel Drive"}},
-	{17, "Volkswagen Golf GTI", "Volkswagen", "Hatchback", 2018, 26415, "/images/hatchback.svg", Details{"2.0L Turbo Inline-4", 220, "6-speed Manual", "Front-Wheel Drive"}},
-	{18, "Jeep Wrangler", "Jeep", "SUV", 2018, 26995, "/images/suv.svg", Details{"3.6L V6", 285, "6-speed Manual", "Four-Wheel Drive"}},
-	{19, "Nissan Leaf", "Nissan", "Hatchback", 2018, 29990, "/images/hatchback.svg", Details{"Single Electric Motor", 147, "1-speed Direct Drive", "Front-Wheel Drive"}},
-	{20, "Fiat 124 Spider", "Fiat", "Convertible", 2017, 24995, "/images/convertible.svg", Details{"1.4L Turbo Inline-4", 160, "6-speed Manual", "Rear-Wheel Drive"}},
-	{21, "Bugatti Chiron", "Bugatti", "Sports Car", 2018, 2998000, "/images/sports-car.svg", Details{"8.0L Quad-Turbo W16", 1479, "7-speed Dual-Clutch", "All-Wheel Drive"}},
-	{22, "Kia Telluride", "Kia", "SUV", 2020, 31690, "/images/suv.svg", Details{"3.8L V6", 291, "8-speed Automatic", "Front-Wheel Drive"}},
-	{23, "Toyota Prius", "Toyota", "Hatchback", 2023, 27450, "/images/hatchback.svg", Details{"2.0L Inline-4 Hybrid", 194, "eCVT", "Front-Wheel Drive"}},
-	{24, "Subaru Outback", "Subaru", "Wagon", 2020, 26645, "/images/wagon.svg", Details{"2.5L Flat-4", 182, "CVT", "All-Wheel Drive"}},
-	{25, "Ford Maverick", "Ford", "Pickup", 2022, 19995, "/images/pickup.svg", Details{"2.5L Inline-4 Hybrid", 191, "eCVT", "Front-Wheel Drive"}},
-	{26, "Nissan Z", "Nissan", "Coupe", 2023, 39990, "/images/coupe.svg", Details{"3.0L Twin-Turbo V6", 400, "6-speed Manual", "Rear-Wheel Drive"}},
-	{27, "Chevrolet Bolt EV", "Chevrolet", "Hatchback", 2017, 36620, "/images/hatchback.svg", Details{"Single Electric Motor", 200, "1-speed Direct Drive", "Front-Wheel Drive"}},
-	{28, "Honda Odyssey", "Honda", "Minivan", 2018, 29990, "/images/minivan.svg", Details{"3.5L V6", 280, "9-speed Automatic", "Front-Wheel Drive"}},
-	{29, "Acura NSX", "Acura", "Sports Car", 2017, 156000, "/images/sports-car.svg", Details{"3.5L Twin-Turbo V6 Hybrid", 573, "9-speed Dual-Clutch", "All-Wheel Drive"}},
-	{30, "Alfa Romeo 4C", "Alfa Romeo", "Sports Car", 2015, 53900, "/images/sports-car.svg", Details{"1.7L Turbo Inline-4", 237, "6-speed Dual-Clutch", "Rear-Wheel Drive"}},
-	{31, "Toyota Tacoma", "Toyota", "Pickup", 2024, 31500, "/images/pickup.svg", Details{"2.4L Turbo Inline-4", 228, "8-speed Automatic", "Rear-Wheel Drive"}},
-	{32, "Volkswagen ID. Buzz", "Volkswagen", "Minivan", 2025, 59995, "/images/minivan.svg", Details{"Single Electric Motor", 282, "1-speed Direct Drive", "Rear-Wheel Drive"}},
+	{ID: 1, Name: "Audi A4", Manufacturer: "Audi", Category: "Sedan", Year: 2024, Price: 42000, ImageURL: "/images/sedan.svg",
+		Details: Details{Engine: "2.0L Inline-4", Horsepower: 201, Transmission: "7-speed Automatic", Drivetrain: "All-Wheel Drive"}},
+	{ID: 2, Name: "Mercedes-Benz E-Class", Manufacturer: "Mercedes-Benz", Category: "Sedan", Year: 2017, Price: 52150, ImageURL: "/images/sedan.svg",
+		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 241, Transmission: "9-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 3, Name: "BMW 3 Series", Manufacturer: "BMW", Category: "Sedan", Year: 2019, Price: 40250, ImageURL: "/images/sedan.svg",
+		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 255, Transmission: "8-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 4, Name: "Audi Q5", Manufacturer: "Audi", Category: "SUV", Year: 2018, Price: 41500, ImageURL: "/images/suv.svg",
+		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 252, Transmission: "7-speed Dual-Clutch", Drivetrain: "All-Wheel Drive"}},
+	{ID: 5, Name: "Toyota Camry", Manufacturer: "Toyota", Category: "Sedan", Year: 2025, Price: 28400, ImageURL: "/images/sedan.svg",
+		Details: Details{Engine: "2.5L Inline-4 Hybrid", Horsepower: 225, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 6, Name: "BMW X5", Manufacturer: "BMW", Category: "SUV", Year: 2019, Price: 60700, ImageURL: "/images/suv.svg",
+		Details: Details{Engine: "3.0L Turbo Inline-6", Horsepower: 335, Transmission: "8-speed Automatic", Drivetrain: "All-Wheel Drive"}},
+	{ID: 7, Name: "Ford F-150", Manufacturer: "Ford", Category: "Pickup", Year: 2021, Price: 28940, ImageURL: "/images/pickup.svg",
+		Details: Details{Engine: "3.3L V6", Horsepower: 290, Transmission: "10-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 8, Name: "Mazda MX-5 Miata", Manufacturer: "Mazda", Category: "Convertible", Year: 2016, Price: 24915, ImageURL: "/images/convertible.svg",
+		Details: Details{Engine: "2.0L Inline-4", Horsepower: 155, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 9, Name: "Porsche 911", Manufacturer: "Porsche", Category: "Sports Car", Year: 2020, Price: 97400, ImageURL: "/images/sports-car.svg",
+		Details: Details{Engine: "3.0L Twin-Turbo Flat-6", Horsepower: 379, Transmission: "8-speed Dual-Clutch", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 10, Name: "Hyundai Ioniq 5", Manufacturer: "Hyundai", Category: "SUV", Year: 2022, Price: 39700, ImageURL: "/images/suv.svg",
+		Details: Details{Engine: "Single Electric Motor", Horsepower: 168, Transmission: "1-speed Direct Drive", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 11, Name: "Volvo V60", Manufacturer: "Volvo", Category: "Wagon", Year: 2019, Price: 38900, ImageURL: "/images/wagon.svg",
+		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 250, Transmission: "8-speed Automatic", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 12, Name: "Honda Civic", Manufacturer: "Honda", Category: "Hatchback", Year: 2022, Price: 22900, ImageURL: "/images/hatchback.svg",
+		Details: Details{Engine: "2.0L Inline-4", Horsepower: 158, Transmission: "CVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 13, Name: "Ford Mustang", Manufacturer: "Ford", Category: "Coupe", Year: 2015, Price: 23600, ImageURL: "/images/coupe.svg",
+		Details: Details{Engine: "3.7L V6", Horsepower: 300, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 14, Name: "Toyota Sienna", Manufacturer: "Toyota", Category: "Minivan", Year: 2021, Price: 34460, ImageURL: "/images/minivan.svg",
+		Details: Details{Engine: "2.5L Inline-4 Hybrid", Horsepower: 245, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 15, Name: "Jaguar I-Pace", Manufacturer: "Jaguar", Category: "SUV", Year: 2019, Price: 69500, ImageURL: "/images/suv.svg",
+		Details: Details{Engine: "Dual Electric Motors", Horsepower: 394, Transmission: "1-speed Direct Drive", Drivetrain: "All-Wheel Drive"}},
+	{ID: 16, Name: "Chevrolet Corvette", Manufacturer: "Chevrolet", Category: "Sports Car", Year: 2020, Price: 58900, ImageURL: "/images/sports-car.svg",
+		Details: Details{Engine: "6.2L V8", Horsepower: 490, Transmission: "8-speed Dual-Clutch", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 17, Name: "Volkswagen Golf GTI", Manufacturer: "Volkswagen", Category: "Hatchback", Year: 2018, Price: 26415, ImageURL: "/images/hatchback.svg",
+		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 220, Transmission: "6-speed Manual", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 18, Name: "Jeep Wrangler", Manufacturer: "Jeep", Category: "SUV", Year: 2018, Price: 26995, ImageURL: "/images/suv.svg",
+		Details: Details{Engine: "3.6L V6", Horsepower: 285, Transmission: "6-speed Manual", Drivetrain: "Four-Wheel Drive"}},
+	{ID: 19, Name: "Nissan Leaf", Manufacturer: "Nissan", Category: "Hatchback", Year: 2018, Price: 29990, ImageURL: "/images/hatchback.svg",
+		Details: Details{Engine: "Single Electric Motor", Horsepower: 147, Transmission: "1-speed Direct Drive", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 20, Name: "Fiat 124 Spider", Manufacturer: "Fiat", Category: "Convertible", Year: 2017, Price: 24995, ImageURL: "/images/convertible.svg",
+		Details: Details{Engine: "1.4L Turbo Inline-4", Horsepower: 160, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 21, Name: "Bugatti Chiron", Manufacturer: "Bugatti", Category: "Sports Car", Year: 2018, Price: 2998000, ImageURL: "/images/sports-car.svg",
+		Details: Details{Engine: "8.0L Quad-Turbo W16", Horsepower: 1479, Transmission: "7-speed Dual-Clutch", Drivetrain: "All-Wheel Drive"}},
+	{ID: 22, Name: "Kia Telluride", Manufacturer: "Kia", Category: "SUV", Year: 2020, Price: 31690, ImageURL: "/images/suv.svg",
+		Details: Details{Engine: "3.8L V6", Horsepower: 291, Transmission: "8-speed Automatic", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 23, Name: "Toyota Prius", Manufacturer: "Toyota", Category: "Hatchback", Year: 2023, Price: 27450, ImageURL: "/images/hatchback.svg",
+		Details: Details{Engine: "2.0L Inline-4 Hybrid", Horsepower: 194, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 24, Name: "Subaru Outback", Manufacturer: "Subaru", Category: "Wagon", Year: 2020, Price: 26645, ImageURL: "/images/wagon.svg",
+		Details: Details{Engine: "2.5L Flat-4", Horsepower: 182, Transmission: "CVT", Drivetrain: "All-Wheel Drive"}},
+	{ID: 25, Name: "Ford Maverick", Manufacturer: "Ford", Category: "Pickup", Year: 2022, Price: 19995, ImageURL: "/images/pickup.svg",
+		Details: Details{Engine: "2.5L Inline-4 Hybrid", Horsepower: 191, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 26, Name: "Nissan Z", Manufacturer: "Nissan", Category: "Coupe", Year: 2023, Price: 39990, ImageURL: "/images/coupe.svg",
+		Details: Details{Engine: "3.0L Twin-Turbo V6", Horsepower: 400, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 27, Name: "Chevrolet Bolt EV", Manufacturer: "Chevrolet", Category: "Hatchback", Year: 2017, Price: 36620, ImageURL: "/images/hatchback.svg",
+		Details: Details{Engine: "Single Electric Motor", Horsepower: 200, Transmission: "1-speed Direct Drive", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 28, Name: "Honda Odyssey", Manufacturer: "Honda", Category: "Minivan", Year: 2018, Price: 29990, ImageURL: "/images/minivan.svg",
+		Details: Details{Engine: "3.5L V6", Horsepower: 280, Transmission: "9-speed Automatic", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 29, Name: "Acura NSX", Manufacturer: "Acura", Category: "Sports Car", Year: 2017, Price: 156000, ImageURL: "/images/sports-car.svg",
+		Details: Details{Engine: "3.5L Twin-Turbo V6 Hybrid", Horsepower: 573, Transmission: "9-speed Dual-Clutch", Drivetrain: "All-Wheel Drive"}},
+	{ID: 30, Name: "Alfa Romeo 4C", Manufacturer: "Alfa Romeo", Category: "Sports Car", Year: 2015, Price: 53900, ImageURL: "/images/sports-car.svg",
+		Details: Details{Engine: "1.7L Turbo Inline-4", Horsepower: 237, Transmission: "6-speed Dual-Clutch", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 31, Name: "Toyota Tacoma", Manufacturer: "Toyota", Category: "Pickup", Year: 2024, Price: 31500, ImageURL: "/images/pickup.svg",
+		Details: Details{Engine: "2.4L Turbo Inline-4", Horsepower: 228, Transmission: "8-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 32, Name: "Volkswagen ID. Buzz", Manufacturer: "Volkswagen", Category: "Minivan", Year: 2025, Price: 59995, ImageURL: "/images/minivan.svg",
+		Details: Details{Engine: "Single Electric Motor", Horsepower: 282, Transmission: "1-speed Direct Drive", Drivetrain: "Rear-Wheel Drive"}},
 }

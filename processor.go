@@ -1,21 +1,19 @@
-// The owner: one goroutine that holds the catalogue, the loop it runs, and
-// what each operation does. All that changes anything in this file runs on that
-// goroutine; a catalogue is a value, which others may read.
+// What can be asked of the owner, and the owner itself: one goroutine that holds the
+// catalogue, and the loop it runs. All of processor's methods run on that goroutine.
 
 package main
 
 import (
-	"fmt"
-	"hash/fnv"
+	"cmp"
+	"errors"
 	"math/rand/v2"
+	"net/http"
 	"slices"
-	"sync/atomic"
 	"time"
 
-	"cars/internal/due"
-	"cars/internal/fields"
-	"cars/internal/items"
+	"cars/internal/rest"
 	"cars/internal/sorted"
+	"cars/internal/store"
 )
 
 // carRequestChan is the only way to the catalogue. Handlers send, the
@@ -23,15 +21,9 @@ import (
 // the processor has the request in its hands, not before.
 var carRequestChan = make(chan CarRequest)
 
-// simulationChan brings the processor its settings: main sends once when the
-// flags are read, and once more to end all waiting when the server must stop.
-// The processor receives; nobody closes it.
-var simulationChan = make(chan simulation)
-
-// storeChan brings the processor what it keeps, once, before the server answers.
-// Until then it keeps the built-in catalogue in memory, as in tests. Main sends,
-// the processor receives; nobody closes it.
-var storeChan = make(chan store)
+// controlChan brings the processor what main decides: functions that it runs between
+// two requests. Main sends, by control; the processor receives; nobody closes it.
+var controlChan = make(chan func(*processor))
 
 func init() {
 	go carDetailProcessor()
@@ -39,48 +31,59 @@ func init() {
 
 // carDetailProcessor owns the catalogue for the life of the process.
 func carDetailProcessor() {
-	p := newProcessor(carRequestChan, simulationChan, nil)
-	p.stores = storeChan
-	p.gauges = &processorGauges
-	p.run()
+	newProcessor(carRequestChan, controlChan, nil).run()
 }
 
-// gauges are what a processor shows of itself to who watches, at any time.
-type gauges struct {
-	waiting atomic.Int64 // requests in its hands
-	cars    atomic.Int64
-	busy    atomic.Int64 // nanoseconds that it has not been waiting for whatever comes next
+// control has the processor run f between two requests, and returns when it has.
+func control(f func(*processor)) {
+	done := make(chan struct{})
+	controlChan <- func(p *processor) { f(p); close(done) }
+	<-done
 }
 
-// processorGauges are those of carDetailProcessor.
-var processorGauges gauges
+// A CarRequest is one question to the processor. It carries the channel on
+// which its own answer comes back, so answers need no addressing and callers
+// never meet. Without any of the fields below Response, it asks for the car with its ID.
+type CarRequest struct {
+	ID int
 
-// A store is where the processor's catalogue comes from, and where changes go to
-// become durable.
-type store struct {
-	catalogue *catalogue
-	maxCars   int // as many as there may be
+	// Response receives exactly one answer, unless the caller goes away first.
+	// The caller makes it and receives from it, the processor sends, nobody
+	// closes it. With capacity 1 the processor never has to wait for the
+	// caller; without, it waits on another goroutine.
+	Response chan CarResponse
 
-	// Who makes changes durable receives from commits, and sends the outcome of
-	// each to committed. The processor has one commit under way at a time, so if
-	// commits has room for one it never waits there. With commits nil, changes live
-	// in memory only.
-	commits   chan<- items.Commit[record]
-	committed <-chan error
+	list  bool  // asks for the whole catalogue
+	write write // changes the catalogue; nil for a request that only reads
+
+	// delay is the request's own processing time; nil means the server's. fail is the
+	// status with which it is to fail after that, untouched; 0 for none. Both count
+	// only while the server simulates.
+	delay *time.Duration
+	fail  int
+	again bool // the processing time has passed already: neither it nor failures are simulated
+
+	done <-chan struct{} // closed when the caller no longer waits; nil: it always waits
 }
 
-// builtIn is the store of the cars that are built in, in memory.
-func builtIn() store {
-	return store{catalogue: newCatalogue(newRecords(cars)), maxCars: defaultMaxCars}
-}
+// A write makes another catalogue of one, and returns the item that it is about, if it is
+// about one. With an error, nothing is to change. The processor may call it more than
+// once, with different catalogues, until one of the results is durable.
+type write func(c catalogue) (after catalogue, item *sorted.Item, err error)
 
-// defaultMaxCars bounds the memory that clients can make the server use: a million
-// cars take less than 1 GiB.
-const defaultMaxCars = 1_000_000
+// A CarResponse is the answer to one CarRequest. Everything it points to is
+// immutable: nobody changes it again, so it may be read without a lock.
+type CarResponse struct {
+	Car   *Car  // as asked for, as it is now or, deleted, as it was; nil for all cars or an error
+	Error error // nearly always a *rest.Error
+
+	item      *sorted.Item // Car as it is in the catalogue
+	catalogue catalogue    // all cars, for a request that is about them
+	received  time.Time    // when the request came off the channel
+}
 
 // A simulation makes the server as slow as the real one it stands in for.
-// With delay 0 it is off: no request waits, whatever jitter or the request's
-// own Delay say.
+// With delay 0 it is off: no request waits, and none fails.
 type simulation struct {
 	delay  time.Duration // processing time of a request that names none
 	jitter time.Duration // up to this much more, uniformly at random
@@ -95,48 +98,66 @@ const (
 	maxDelay     = time.Minute
 )
 
-// processingTime is how long req waits before it is processed.
+// processingTime returns how long req waits before it is processed.
 func (s simulation) processingTime(req CarRequest) time.Duration {
 	switch {
-	case s.delay == 0:
+	case s.delay == 0, req.again:
 		return 0
-	case req.Delay != nil:
-		return *req.Delay
+	case req.delay != nil:
+		return *req.delay
 	default:
 		return s.delay + rand.N(s.jitter+1)
 	}
 }
 
-// A processor is the state of one loop. Only the goroutine in run touches it.
-type processor struct {
-	requests    <-chan CarRequest
-	simulations <-chan simulation
-	stores      <-chan store    // nil if the store stays as it is
-	stop        <-chan struct{} // closed to end the loop; nil in the server, whose loop never ends
-	gauges      *gauges
-
-	store             // its catalogue is as it is committed
-	turns      []turn // writes whose turn has come, but that have not been judged
-	batch      *batch // the writes that are being committed; nil if there are none
-	simulation simulation
-	waiting    due.Queue[*turn] // requests whose processing time is not over
-	timer      *time.Timer      // fires when the first of waiting is due; stopped while there is none
-	woke       time.Time        // when what is being done now came
-	sweepAt    int              // length of waiting and turns at which to look for abandoned requests
+// failure returns the error with which req is to fail, or nil.
+func (s simulation) failure(req CarRequest) error {
+	if s.delay == 0 || req.again || req.fail == 0 && (s.fail == 0 || rand.Float64() >= s.fail) {
+		return nil
+	}
+	err := rest.Errorf(cmp.Or(req.fail, http.StatusServiceUnavailable), "Simulated failure")
+	if err.Status == http.StatusTooManyRequests || err.Status == http.StatusServiceUnavailable {
+		err.RetryAfter = 1
+	}
+	return err
 }
 
-func newProcessor(requests <-chan CarRequest, simulations <-chan simulation, stop <-chan struct{}) *processor {
+// A processor is the state of one loop. Only the goroutine in run touches it.
+type processor struct {
+	requests <-chan CarRequest
+	controls <-chan func(*processor)
+	stop     <-chan struct{} // closed to end the loop; nil in the server, whose loop never ends
+
+	catalogue  catalogue // what readers see: all of it is durable
+	store      store.Store
+	maxCars    int
+	simulation simulation
+
+	waiting *sorted.Queue // of *turn: requests whose processing time is not over
+	sweepAt int           // number of waiting and writes at which to look for abandoned requests
+
+	writes     []turn // writes whose turn has come, but that are in no batch yet
+	batch      *batch // the writes that the store is making durable; nil if there are none
+	reads      []turn // reads that wait until the store has confirmed what is here
+	confirming int    // how many of reads the confirmation under way is for
+
+	woke time.Time     // when the event being handled arrived
+	busy time.Duration // time that was spent handling events
+}
+
+// newProcessor returns a processor of the built-in cars, in memory.
+func newProcessor(requests <-chan CarRequest, controls <-chan func(*processor), stop <-chan struct{}) *processor {
 	p := &processor{
-		requests:    requests,
-		simulations: simulations,
-		stop:        stop,
-		gauges:      new(gauges),
-		store:       builtIn(),
-		simulation:  simulation{delay: defaultDelay},
-		timer:       time.NewTimer(0),
-		sweepAt:     minSweep,
+		requests:   requests,
+		controls:   controls,
+		stop:       stop,
+		catalogue:  builtIn(),
+		store:      store.NewMemory(),
+		maxCars:    defaultMaxCars,
+		simulation: simulation{delay: defaultDelay},
+		waiting:    sorted.NewQueue(),
+		sweepAt:    minSweep,
 	}
-	p.timer.Stop()
 	return p
 }
 
@@ -148,173 +169,81 @@ func (p *processor) run() {
 		select {
 		case req := <-p.requests:
 			p.accept(req)
-		case <-p.due():
+		case <-p.waiting.C():
 			p.processDue()
-		case err := <-p.outcome():
-			p.finish(err)
-		case s := <-p.simulations:
-			p.simulate(s)
-		case p.store = <-p.stores:
+		case e := <-p.events():
+			p.stored(e)
+		case f := <-p.controls:
+			p.woke = time.Now()
+			f(p)
 		case <-p.stop:
 			return
 		}
 		p.judge()
-		p.show()
+		p.confirm()
+		p.busy += time.Since(p.woke)
 	}
 }
 
-// due is the channel that says when the first of waiting is due, if there is one.
-func (p *processor) due() <-chan time.Time {
-	if p.waiting.Len() == 0 {
+// events is the store's channel, if something can come of it.
+func (p *processor) events() <-chan store.Event {
+	if p.batch == nil && !p.store.Shared() {
 		return nil
 	}
-	return p.timer.C
-}
-
-// outcome is the channel that says what came of the batch, if there is one.
-func (p *processor) outcome() <-chan error {
-	if p.batch == nil {
-		return nil
-	}
-	return p.committed
-}
-
-// show brings the gauges up to date.
-func (p *processor) show() {
-	waiting := p.waiting.Len() + len(p.turns)
-	if p.batch != nil {
-		waiting += len(p.batch.turns)
-	}
-	p.gauges.waiting.Store(int64(waiting))
-	p.gauges.cars.Store(int64(p.catalogue.cars.Len()))
-	if !p.woke.IsZero() {
-		p.gauges.busy.Add(int64(time.Since(p.woke)))
-		p.woke = time.Time{}
-	}
+	return p.store.Events()
 }
 
 // accept takes a request from the channel: it is processed at once if it has
 // no processing time, and otherwise put in its place among those that wait.
 func (p *processor) accept(req CarRequest) {
 	p.woke = time.Now()
-	if p.waiting.Len()+len(p.turns) >= p.sweepAt {
+	if p.waiting.Len()+len(p.writes) >= p.sweepAt {
 		p.sweep()
 	}
+	t := turn{CarRequest: req, received: p.woke}
 	wait := p.simulation.processingTime(req)
 	if wait <= 0 {
-		p.process(turn{req, p.woke})
+		p.process(t)
 		return
 	}
-	due := p.woke.Add(wait)
-	if p.waiting.Len() == 0 || due.Before(p.waiting.Next()) {
-		p.timer.Reset(wait)
-	}
-	p.waiting.Push(&turn{req, p.woke}, due)
+	p.waiting.Push(&t, p.woke, wait)
 }
 
 // processDue processes every waiting request whose time has come, however
-// many there are, and sets the timer for the next.
+// many there are.
 func (p *processor) processDue() {
 	p.woke = time.Now()
-	for p.waiting.Len() > 0 {
-		if next := p.waiting.Next(); next.After(p.woke) {
-			p.timer.Reset(next.Sub(p.woke))
-			return
-		}
-		p.process(*p.waiting.Pop())
+	for t, ok := p.waiting.PopDue(p.woke); ok; t, ok = p.waiting.PopDue(p.woke) {
+		p.process(*t.(*turn))
 	}
-}
-
-// simulate changes the settings. With the simulation off nothing has a reason
-// to wait, so everything that does is processed now, in the order it would
-// have been.
-func (p *processor) simulate(s simulation) {
-	p.simulation = s
-	if s.delay > 0 {
-		return
-	}
-	for p.waiting.Len() > 0 {
-		p.process(*p.waiting.Pop())
-	}
-}
-
-// minSweep is the length below which waiting requests take too little memory
-// (about 300 bytes each) to look for abandoned ones.
-const minSweep = 1024
-
-// sweep drops the abandoned requests. The next sweep comes when as many again
-// have arrived, so clients that ask for a long delay, or write while the disk
-// hangs, and leave hold at most twice the memory of those that stay, and the
-// cost per request is constant.
-func (p *processor) sweep() {
-	p.waiting.DeleteFunc(func(t *turn) bool { return t.abandoned() })
-	p.turns = slices.DeleteFunc(p.turns, func(t turn) bool { return t.abandoned() })
-	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.turns)))
-}
-
-// fails reports whether req is to fail, which it does before it touches anything.
-func (s simulation) fails(req CarRequest) bool {
-	return s.delay > 0 && (req.Fail || s.fail > 0 && req.Op != reserveIDs && rand.Float64() < s.fail)
 }
 
 // process answers t from the catalogue if it only reads, and else puts it with
 // the writes that are to be judged. A caller that went away while it waited has
 // nothing done for it.
 func (p *processor) process(t turn) {
+	failure := p.simulation.failure(t.CarRequest)
 	switch {
-	case p.simulation.fails(t.CarRequest):
-		p.reply(t, CarResponse{Error: errSimulated})
-	case t.Write != nil:
-		p.turns = append(p.turns, t)
-	case !t.abandoned():
-		p.reply(t, p.catalogue.read(t.CarRequest))
+	case failure != nil:
+		p.reply(t, CarResponse{Error: failure})
+	case t.write != nil:
+		p.writes = append(p.writes, t)
+	case p.store.Shared():
+		p.reads = append(p.reads, t)
+	default:
+		p.read(t)
 	}
 }
 
-// judge carries out the writes whose turn has come, one after the other, on a
-// catalogue that nobody sees yet, and has the result committed. While another
-// batch is being committed they gather, to be judged by what that one leaves.
-// What is abandoned before it is judged does not happen; what is judged happens
-// wholly.
-func (p *processor) judge() {
-	if p.batch != nil || len(p.turns) == 0 {
-		return
-	}
-	b := &batch{after: p.catalogue}
-	for _, t := range p.turns {
-		if !t.abandoned() {
-			b.add(t, p.maxCars)
-		}
-	}
-	clear(p.turns)
-	p.turns = p.turns[:0]
-	p.batch = b
-	if p.commits == nil || len(b.ids) == 0 {
-		p.finish(nil)
-		return
-	}
-	p.commits <- items.Commit[record]{Items: b.after.cars, NextID: b.after.nextID, IDs: b.ids}
-}
-
-// finish makes the batch visible and answers its writes. If the commit failed,
-// it is as if they had never been made, but for their IDs: what has reached the
-// disk is not certain, so these are not given to others.
-func (p *processor) finish(err error) {
-	if p.woke.IsZero() { // or judge calls, on whose time this is
-		p.woke = time.Now()
-	}
-	b := p.batch
-	p.batch = nil
-	if err == nil {
-		p.catalogue = b.after
-	} else {
-		p.catalogue = p.catalogue.withNextID(b.after.nextID)
-	}
-	for i, t := range b.turns {
-		if err != nil {
-			b.responses[i] = CarResponse{Error: fmt.Errorf("%w: %w", errNotCommitted, err)}
-		}
-		p.reply(t, b.responses[i])
+// read answers t from the catalogue. That takes the same short time whatever its size:
+// what is left to do for a list is the handler's work.
+func (p *processor) read(t turn) {
+	switch {
+	case t.abandoned():
+	case t.list:
+		p.reply(t, CarResponse{catalogue: p.catalogue})
+	default:
+		p.reply(t, p.catalogue.find(t.ID))
 	}
 }
 
@@ -329,11 +258,143 @@ func (p *processor) reply(t turn, resp CarResponse) {
 		go func() {
 			select {
 			case t.Response <- resp:
-			case <-t.Done:
+			case <-t.done:
 			case <-p.stop:
 			}
 		}()
 	}
+}
+
+// maxBatch is the most writes in a batch. From a few hundred on, a sync is no noticeable
+// part of what each costs. With more, the first would wait for the last without gain.
+const maxBatch = 1000
+
+// judge carries out the writes whose turn has come, one after the other, on a
+// catalogue that nobody sees yet, and has the store make the result durable. While
+// a batch is under way further writes gather, to be judged by what it leaves.
+// What is abandoned before it is judged does not happen; what is judged happens
+// wholly.
+func (p *processor) judge() {
+	if p.batch != nil || len(p.writes) == 0 {
+		return
+	}
+	b := &batch{after: p.catalogue}
+	taken := 0
+	for ; taken < len(p.writes) && len(b.turns) < maxBatch; taken++ {
+		if t := p.writes[taken]; !t.abandoned() {
+			b.add(t, p.maxCars)
+		}
+	}
+	p.writes = slices.Delete(p.writes, 0, taken)
+	if len(b.turns) == 0 {
+		return
+	}
+	p.batch = b
+	p.store.Commit(store.Commit{Before: p.catalogue.State, After: b.after.State, Writes: len(b.turns)})
+}
+
+// stored is told what the store reports.
+func (p *processor) stored(e store.Event) {
+	p.woke = time.Now()
+	switch e.Kind {
+	case store.Committed:
+		p.committed(e.Err)
+	case store.Changed:
+		p.catalogue = catalogue{e.State}
+	case store.Confirmed:
+		p.confirmed(e.Err)
+	}
+}
+
+// committed makes the batch visible and answers its writes. If others were first, the
+// writes are judged again. If the commit failed, it is as if they had never been made, but
+// for their IDs: what has reached the disk is not certain, so nobody else gets these.
+func (p *processor) committed(err error) {
+	b := p.batch
+	p.batch = nil
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		p.writes = slices.Concat(b.turns, p.writes)
+		return
+	case err == nil:
+		p.catalogue = b.after
+	default:
+		p.catalogue.NextID = max(p.catalogue.NextID, b.after.NextID)
+	}
+	for i, t := range b.turns {
+		if err != nil {
+			b.responses[i] = CarResponse{Error: err}
+		}
+		p.reply(t, b.responses[i])
+	}
+}
+
+// confirm asks a store that others write to, too, whether what is here is current, for
+// all reads that wait. Reads that come later wait for the next confirmation.
+func (p *processor) confirm() {
+	if p.confirming == 0 && len(p.reads) > 0 {
+		p.confirming = len(p.reads)
+		p.store.Confirm()
+	}
+}
+
+// confirmed answers the reads that the confirmation is for.
+func (p *processor) confirmed(err error) {
+	for _, t := range p.reads[:p.confirming] {
+		if err != nil {
+			p.reply(t, CarResponse{Error: err})
+		} else {
+			p.read(t)
+		}
+	}
+	p.reads = slices.Delete(p.reads, 0, p.confirming)
+	p.confirming = 0
+}
+
+// minSweep is the number below which waiting requests take too little memory
+// (about 300 bytes each) to look for abandoned ones.
+const minSweep = 1024
+
+// sweep drops the abandoned requests. The next sweep comes when as many again
+// have arrived. Clients that ask for a long delay, or write while the disk
+// hangs, and leave therefore hold at most twice the memory of those that stay, and the
+// cost per request is constant.
+func (p *processor) sweep() {
+	p.waiting.DeleteFunc(func(t any) bool { return t.(*turn).abandoned() })
+	p.writes = slices.DeleteFunc(p.writes, turn.abandoned)
+	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.writes)))
+}
+
+// simulate changes the settings. With the simulation off nothing has a reason
+// to wait, so everything that does is processed now, in the order it would
+// have been.
+func (p *processor) simulate(s simulation) {
+	p.simulation = s
+	if s.delay > 0 {
+		return
+	}
+	for p.waiting.Len() > 0 {
+		p.process(*p.waiting.Pop().(*turn))
+	}
+}
+
+// open gives the processor another catalogue and the store that keeps it. It fails while
+// the store that it has is at work: the outcome of that would be lost.
+func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
+	if p.batch != nil || p.confirming > 0 {
+		return errors.New("the store cannot be changed while it is at work")
+	}
+	p.store, p.catalogue, p.maxCars = s, c, maxCars
+	return nil
+}
+
+// inHands returns the number of requests that the processor has and has not answered.
+func (p *processor) inHands() int {
+	n := p.waiting.Len() + len(p.writes) + len(p.reads)
+	if p.batch != nil {
+		n += len(p.batch.turns)
+	}
+	return n
 }
 
 // A turn is a request in the processor's hands.
@@ -342,167 +403,12 @@ type turn struct {
 	received time.Time
 }
 
-// A batch is writes that are committed together, or not at all.
-type batch struct {
-	turns     []turn
-	responses []CarResponse // one for each of turns, if the commit succeeds
-	after     *catalogue    // what they make of the catalogue
-	ids       []int         // one for each write that must last: of a car that may differ; items.All stands for all
-}
-
-// add judges one more write by what those before it leave. Writes that make more
-// cars than there may be are refused.
-func (b *batch) add(t turn, maxCars int) {
-	after, resp := b.after.write(t.CarRequest)
-	if after.cars.Len() > max(maxCars, b.after.cars.Len()) {
-		after, resp = b.after, CarResponse{Error: errFull}
-	}
-	b.turns = append(b.turns, t)
-	b.responses = append(b.responses, resp)
-	b.after = after
-	if resp.Error == nil && t.Op != reserveIDs {
-		if resp.Car != nil {
-			b.ids = append(b.ids, resp.Car.ID)
-		} else {
-			b.ids = append(b.ids, items.All)
-		}
-	}
-}
-
-// A catalogue is all cars at one instant. Whoever holds one may read it for as
-// long as it likes: it never changes, what is put in or taken out makes another.
-type catalogue struct {
-	cars   sorted.List[*record] // by ID
-	hash   uint64               // sum of the cars' hashes
-	nextID int                  // the lowest ID that is above all that ever were in use
-}
-
-// newCatalogue returns a catalogue of cars that are by ascending ID.
-func newCatalogue(records []*record) *catalogue {
-	c := &catalogue{
-		cars:   sorted.New(recordFormat.ID, records),
-		nextID: 1,
-	}
-	for _, rec := range records {
-		c.hash += rec.hash
-		c.nextID = rec.car.ID + 1
-	}
-	return c
-}
-
-// put returns a catalogue with a car in it, in the place of one with the same ID
-// if there is one.
-func (c catalogue) put(rec *record) *catalogue {
-	if old, found := c.cars.Get(rec.car.ID); found {
-		c.hash -= old.hash
-	}
-	c.cars = c.cars.Put(rec)
-	c.hash += rec.hash
-	c.nextID = max(c.nextID, rec.car.ID+1)
-	return &c
-}
-
-// without returns a catalogue that lacks one of its cars.
-func (c catalogue) without(rec *record) *catalogue {
-	c.cars = c.cars.Delete(rec.car.ID)
-	c.hash -= rec.hash
-	return &c
-}
-
-func (c catalogue) withNextID(id int) *catalogue {
-	c.nextID = id
-	return &c
-}
-
-// etag is the weak entity tag (RFC 9110, section 8.8.1) of a list made of c: it
-// changes with the content and differs from query to query.
-func (c *catalogue) etag(rawQuery string) string {
-	query := fnv.New64a()
-	query.Write([]byte(rawQuery))
-	return fmt.Sprintf(`W/"%016x"`, c.hash^query.Sum64())
-}
-
-// read carries out an operation that changes nothing. Like all the rules of the
-// catalogue it takes the same short time whatever its size: what is left to do
-// for a list is the handler's work.
-func (c *catalogue) read(req CarRequest) CarResponse {
-	if req.Op == listCars {
-		return CarResponse{catalogue: c}
-	}
-	rec, found := c.cars.Get(req.ID)
-	if !found {
-		return CarResponse{Error: errCarNotFound}
-	}
-	return CarResponse{Car: &rec.car, record: rec}
-}
-
-// write carries out an operation that changes something, and returns what c
-// becomes. If it answers with an error that is c itself.
-func (c *catalogue) write(req CarRequest) (*catalogue, CarResponse) {
-	switch req.Op {
-	case createCar:
-		return c.create(req.Write.car)
-	case replaceCars:
-		return c.replaceAll(req.Write)
-	case reserveIDs:
-		return c.reserve(req.ID, req.Write.count)
+// abandoned reports whether the caller has gone away.
+func (t turn) abandoned() bool {
+	select {
+	case <-t.done:
+		return true
 	default:
-		return c.change(req)
+		return false
 	}
-}
-
-// create puts in a new car. The IDs of deleted cars are free for who asks for
-// them; none is given unasked.
-func (c *catalogue) create(car Car) (*catalogue, CarResponse) {
-	if car.ID == 0 {
-		car.ID = c.nextID
-	}
-	if car.ID > items.MaxID {
-		return c, CarResponse{Error: errFull}
-	}
-	if _, taken := c.cars.Get(car.ID); taken {
-		return c, CarResponse{Error: errIDTaken}
-	}
-	rec := newRecord(car)
-	return c.put(rec), CarResponse{Car: &rec.car, record: rec}
-}
-
-// change replaces, patches or deletes a car.
-func (c *catalogue) change(req CarRequest) (*catalogue, CarResponse) {
-	old, found := c.cars.Get(req.ID)
-	if !found {
-		return c, CarResponse{Error: errCarNotFound}
-	}
-	if !req.Write.conditions.Hold(old.etag) {
-		return c, CarResponse{Error: errPrecondition}
-	}
-	if req.Op == deleteCar {
-		return c.without(old), CarResponse{Car: &old.car, record: old}
-	}
-	car := req.Write.car
-	if req.Op == patchCar {
-		car = old.car
-		car.merge(req.Write.patch, fields.Errors{})
-	}
-	rec := newRecord(car)
-	return c.put(rec), CarResponse{Car: &rec.car, record: rec}
-}
-
-// replaceAll puts other cars in the place of all.
-func (c *catalogue) replaceAll(w *write) (*catalogue, CarResponse) {
-	if !w.conditions.Hold(c.etag("")) {
-		return c, CarResponse{Error: errPrecondition}
-	}
-	after := w.catalogue.withNextID(max(c.nextID, w.catalogue.nextID))
-	return after, CarResponse{catalogue: after}
-}
-
-// reserve keeps count IDs, one after the other and none below least, from being
-// given to others.
-func (c *catalogue) reserve(least, count int) (*catalogue, CarResponse) {
-	first := max(c.nextID, least)
-	if first+count-1 > items.MaxID {
-		return c, CarResponse{Error: errFull}
-	}
-	return c.withNextID(first + count), CarResponse{firstID: first}
 }

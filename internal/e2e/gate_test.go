@@ -133,7 +133,7 @@ func TestBadCertificates(t *testing.T) {
 				s.cmd.Process.Kill()
 			}
 		}
-		if state := s.wait(t, 5*time.Second); state.ExitCode() != test.status || len(said) != 1 || !strings.HasPrefix(said[0], "cars: ") || !strings.Contains(said[0], "-tls-cert") {
+		if state := s.wait(t); state.ExitCode() != test.status || len(said) != 1 || !strings.HasPrefix(said[0], "cars: ") || !strings.Contains(said[0], "-tls-cert") {
 			t.Errorf("-tls-cert %q -tls-key %q: got %v, %q, want exit status %d and one line", test.cert, test.key, state, said, test.status)
 		}
 	}
@@ -190,7 +190,7 @@ func TestWhoMayComeIn(t *testing.T) {
 				if ask.status < 400 {
 					continue
 				}
-				if line := s.waitForLine(t, " WARN "); !strings.Contains(line, fmt.Sprint(" - ", ask.status)) || !strings.Contains(line, ask.flag) {
+				if line := s.waitForLine(t, " WARN "); !strings.Contains(line, fmt.Sprint(" status=", ask.status)) || !strings.Contains(line, ask.flag) {
 					t.Errorf("%s: got line %q, want one with %d and %q", request, line, ask.status, ask.flag)
 				}
 			}
@@ -202,7 +202,7 @@ func TestLogFormatJSON(t *testing.T) {
 	t.Parallel()
 	cert, key, trust := selfSigned(t)
 	s := start(t, "-log-format", "json", "-log-level", "debug", "-tls-cert", cert, "-tls-key", key)
-	s.url = strings.TrimSuffix(s.url, `"}`)
+	s.url, _, _ = strings.Cut(s.url, `"`)
 	s.addr = strings.TrimPrefix(s.url, "https://")
 	for path, want := range map[string]int{"/api/cars/1": 200, "/%22%0a%ff": 404, "/api/cars/x": 400} {
 		resp, err := trusting(t, trust, true).Get(s.url + path)
@@ -264,6 +264,9 @@ func TestMetrics(t *testing.T) {
 		if !strings.Contains(text, "\n"+want+"\n") {
 			t.Errorf("got no line %s in\n%s", want, text)
 		}
+	}
+	if s.metric(t, "cars_processor_busy_seconds_total") == 0 {
+		t.Error("the processor has never been busy")
 	}
 	t.Run("promtool", func(t *testing.T) {
 		path, err := exec.LookPath("promtool")

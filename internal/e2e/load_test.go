@@ -118,7 +118,7 @@ func (l load) connection(i int, conn net.Conn, start time.Time) outcomes {
 	interval := time.Duration(0)
 	due, last := start, end // what is answered after last does not count
 	if l.Rate > 0 {
-		last = end.Add(2 * time.Second)
+		last = end.Add(patience)
 		interval = time.Duration(float64(l.Connections) / l.Rate * float64(time.Second))
 		due = start.Add(interval * time.Duration(i) / time.Duration(l.Connections))
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,7 +138,7 @@ func TestResets(t *testing.T) {
 			t.Errorf("got line %q", line)
 		}
 	}
-	if state := s.wait(t, 10*time.Second); !state.Success() {
+	if state := s.wait(t); !state.Success() {
 		t.Errorf("the server ended with %v, want exit status 0", state)
 	}
 }
@@ -190,12 +191,23 @@ func TestBrokenClientsByTheThousand(t *testing.T) {
 	for s.metric(t, "cars_requests_in_flight") < 100+500 {
 	}
 	crowd(500, "GET /api/cars/1 HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
-	first := time.Now()
-	for range 200 {
+	// A server of which nobody wants anything else takes as long, on the same machine at
+	// the same time.
+	quiet := start(t, "-delay", "0")
+	quiet.skipLog()
+	took := func(s *server) time.Duration {
+		began := time.Now()
 		s.wantCar(t, "/api/cars/1")
+		return time.Since(began)
 	}
-	if took := time.Since(first); took > 5*time.Second {
-		t.Errorf("200 requests took %v, want 5 s at most", took)
+	var crowded, alone []time.Duration
+	for range 200 {
+		crowded, alone = append(crowded, took(s)), append(alone, took(quiet))
+	}
+	slices.Sort(crowded)
+	slices.Sort(alone)
+	if got, want := crowded[100], alone[100]; got > 10*want+time.Millisecond {
+		t.Errorf("the median of 200 requests is %v, want at most 10 times the %v of a server without a crowd", got, want)
 	}
 	if got := s.metric(t, "cars_requests_in_flight"); got < 500 {
 		t.Errorf("%v requests are inside, want those with half a body at least: the crowd left too early", got)
@@ -298,7 +310,7 @@ func TestDrain(t *testing.T) {
 					}
 				}
 			}
-			if state := s.wait(t, 10*time.Second); !state.Success() {
+			if state := s.wait(t); !state.Success() {
 				t.Errorf("the server ended with %v, want exit status 0", state)
 			}
 			clients.Wait()

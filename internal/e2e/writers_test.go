@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -76,7 +77,8 @@ func parse(t *testing.T, body string) car {
 // client keeps as many connections open as there are writers.
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: 50 * time.Second}
 
-// send returns status and body, or an error. A 503 must say when to come again.
+// send returns status and body, or an error. A 503 must say when to come again, unless
+// that is of no use.
 func (s *server) send(t testing.TB, method, path, body string) (int, string, error) {
 	t.Helper()
 	req, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
@@ -89,10 +91,11 @@ func (s *server) send(t testing.TB, method, path, body string) (int, string, err
 		return 0, "", err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == 503 && resp.Header.Get("Retry-After") == "" {
-		t.Errorf("%s %s: got a 503 without Retry-After", method, path)
-	}
 	answer, err := io.ReadAll(resp.Body)
+	failed := bytes.Contains(answer, []byte("until the server is started anew"))
+	if again := resp.Header.Get("Retry-After"); resp.StatusCode == 503 && failed != (again == "") {
+		t.Errorf("%s %s: got a 503 with Retry-After %q: %s", method, path, again, answer)
+	}
 	return resp.StatusCode, string(answer), err
 }
 

@@ -112,18 +112,19 @@ func TestTooLargeBodiesAreRefusedBeforeTheyAreSent(t *testing.T) {
 	s.wantCar(t, "/api/cars/1")
 }
 
-// TestClientsThatLeaveBeforeTheirTurn: nothing happens for them.
+// TestClientsThatLeaveBeforeTheirTurn: nothing happens for them. The server has 3 s to
+// notice that they have left.
 func TestClientsThatLeaveBeforeTheirTurn(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	_, before, _ := s.get("/api/cars")
 	for _, request := range []string{
-		header("POST", "/api/cars?_delay=300", len(saab)) + saab,
-		header("PUT", "/api/cars/1?_delay=300", len(saab)) + saab,
-		header("PATCH", "/api/cars/1?_delay=300", 13) + `{"year":2000}`,
-		header("DELETE", "/api/cars/1?_delay=300", 0),
-		header("DELETE", "/api/cars/1?_delay=300", 2) + "{}",
-		header("PUT", "/api/cars?_delay=300", 2) + "[]",
+		header("POST", "/api/cars?_delay=3000", len(saab)) + saab,
+		header("PUT", "/api/cars/1?_delay=3000", len(saab)) + saab,
+		header("PATCH", "/api/cars/1?_delay=3000", 13) + `{"year":2000}`,
+		header("DELETE", "/api/cars/1?_delay=3000", 0),
+		header("DELETE", "/api/cars/1?_delay=3000", 2) + "{}",
+		header("PUT", "/api/cars?_delay=3000", 2) + "[]",
 	} {
 		conn := s.dial(t, request)
 		method, _, _ := strings.Cut(request, " ")
@@ -133,7 +134,7 @@ func TestClientsThatLeaveBeforeTheirTurn(t *testing.T) {
 	for i := range len(saab) { // cut off at every byte of the body
 		s.dial(t, header("PUT", "/api/cars/1?_delay=0", len(saab))+saab[:i]).Close()
 	}
-	if _, after, err := s.get("/api/cars?_delay=500"); after != before || err != nil {
+	if _, after, err := s.get("/api/cars?_delay=4000"); after != before || err != nil {
 		t.Errorf("something has changed: %s, %v", after, err)
 	}
 }

@@ -2,155 +2,203 @@ package journal
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"log/slog"
 	"path/filepath"
-	"sync"
+	"time"
 )
 
-// A compaction is what a Journal knows of the one that is under way, or failed.
-type compaction struct {
-	compacting bool           // guarded by mu, like the next
-	retryAt    int64          // size below which another attempt would fail like the last
-	quit       chan struct{}  // closed when the journal is
-	background sync.WaitGroup // the goroutine that compacts
+// compacting is what a Journal knows of the compaction that is under way, and of the
+// last that failed.
+//
+// A compaction writes the temporary file on a goroutine of its own, which reports on
+// compacted and ends. Until then the temporary file is that goroutine's; of the
+// journal's file it only reads a part that does not change. From the report on all is
+// the Journal's, which may start another such goroutine to carry over what was appended
+// in the meantime.
+type compacting struct {
+	compacted chan Compaction // sent to by that goroutine, never closed; nil while there is none
+	quit      chan struct{}   // closed by Close, so that the goroutine ends early
+
+	retryAt   time.Time     // no attempt before
+	retryWait time.Duration // from the last failure to retryAt
+	never     bool          // no attempt at all
+	trouble   string        // what was last told to have failed
 }
 
-// Compact replaces the file by one with other entries, which make what all those
-// that were appended so far have made. It returns at once. The entries are read by
-// another goroutine; what is appended before that has ended is carried over. While
-// one compaction is under way, or soon after one has failed, Compact does nothing.
-func (j *Journal) Compact(entries iter.Seq[[]byte]) {
-	j.mu.Lock()
-	defer j.unlock()
-	if j.failed != nil || j.compacting || j.size < j.retryAt {
+// The time from one failed compaction to the next attempt begins with minRetryWait
+// and doubles up to maxRetryWait: each attempt writes the whole catalogue.
+const (
+	minRetryWait = 10 * time.Second
+	maxRetryWait = time.Hour
+)
+
+// A Compaction is a report of a compaction that is under way, for Finish.
+type Compaction struct {
+	temp *tempFile
+	end  int64 // temp has all that is before it in the journal's file
+	err  error
+}
+
+// Compact begins to replace the file by one with other entries, at least one, which
+// make what all those that were appended so far have made. The entries are read on
+// another goroutine. What is appended from now on is carried over. The caller must
+// receive from Compacted and call Finish. begun is false if nothing was begun: one
+// compaction is under way, the last has failed a short while ago, or it makes no sense.
+func (j *Journal) Compact(entries iter.Seq[[]byte]) (begun bool) {
+	if j.options.ReadOnly || j.failed != nil || j.compacted != nil || j.never || time.Now().Before(j.retryAt) {
+		return false
+	}
+	j.compacted = make(chan Compaction, 1)
+	j.quit = make(chan struct{})
+	c := Compaction{temp: &tempFile{fs: j.fs, path: j.path + ".tmp", quit: j.quit}, end: j.size}
+	go func(compacted chan<- Compaction, like file) {
+		c.err = c.temp.write(entries, like)
+		compacted <- c
+	}(j.compacted, j.file)
+	return true
+}
+
+// Compacted returns the channel on which the compaction that is under way reports. It
+// is nil if there is none. Whatever was received is for Finish.
+func (j *Journal) Compacted() <-chan Compaction { return j.compacted }
+
+// Finish puts the new file in the place of the old one. If much was appended since,
+// the compaction first goes on, and reports once more. Notify is told of the outcome,
+// of the same failure only once. If it fails, the old file stays in force, unless
+// Failed says otherwise.
+func (j *Journal) Finish(c Compaction) {
+	if c.err == nil && j.failed == nil && j.size-c.end > sectionSize {
+		go func(compacted chan<- Compaction, f file, end int64) {
+			c.err = c.temp.copy(f, c.end, end)
+			c.end = end
+			compacted <- c
+		}(j.compacted, j.file, j.size) // or an Append would have to wait for all that
 		return
 	}
-	j.compacting = true
+	j.compacted = nil
 	from := j.size
-	j.background.Go(func() {
-		err := j.rewrite(entries, from)
-		j.mu.Lock()
-		defer j.unlock()
-		j.compacting = false
-		switch {
-		case err == nil:
-			slog.Info(fmt.Sprintf("Compacted %s to %d bytes", j.name, j.size))
-		case errors.Is(err, errClosed):
-		case j.failed != nil:
-			slog.Error(j.failed.Error())
-		default:
-			j.retryAt = j.size + j.size/4
-			slog.Warn(fmt.Sprintf("%v; the old file stays in force", j.explain("cannot be compacted", err)))
-		}
-	})
-}
-
-// rewrite writes the entries, and all that was appended after offset from, into a
-// file that takes the place of the journal's.
-func (j *Journal) rewrite(entries iter.Seq[[]byte], from int64) error {
-	temp, err := j.writeTemp(entries)
-	if err != nil {
-		return err
-	}
-	var replaced file
-	defer func() { // when appending goes on: giving back the space of a long file takes time
-		if replaced != nil {
-			replaced.Close()
-		}
-	}()
-	// Appending must wait only for the very end, so most is copied before.
-	for j.Size()-from > sectionSize && err == nil {
-		to := j.Size()
-		err = temp.copy(j.file, from, to)
-		from = to
+	err := c.err
+	if err == nil {
+		err = j.failed
 	}
 	if err == nil {
-		j.mu.Lock()
-		defer j.unlock()
-		err = temp.copy(j.file, from, j.size)
-	}
-	if closed := temp.Close(); err == nil {
-		err = closed
+		err = c.temp.copy(j.file, c.end, j.size)
 	}
 	if err == nil {
 		err = j.check()
 	}
-	if err != nil {
-		j.fs.remove(j.path + ".tmp")
-		return err
+	if err == nil {
+		err = j.takeOver(c.temp)
 	}
-	replaced, err = j.takeOver(temp.size)
-	return err
+	if err == nil {
+		j.retryWait, j.trouble = 0, ""
+		j.notify(slog.LevelInfo, "Compacted the file", "", slog.Int64("from", from), slog.Int64("to", j.size))
+		return
+	}
+	c.temp.discard()
+	j.explainCompaction(err)
 }
 
-// takeOver puts the temporary file, which has that size, into the place of the
-// journal's, and returns that if it is still open. It is called with mu locked.
-func (j *Journal) takeOver(size int64) (replaced file, err error) {
-	if replacesOpenFiles {
-		replaced = j.file
-	} else {
-		j.file.Close() // it has been synced
+// takeOver puts temp into the place of the journal's file.
+func (j *Journal) takeOver(temp *tempFile) error {
+	old := j.file
+	now, err := j.fs.replace(temp.path, j.path, temp.file, old)
+	j.file = now
+	switch {
+	case now == nil:
+		return j.fail(err)
+	case err != nil:
+		return err
 	}
-	j.file = nil
-	renamed := j.fs.rename(j.path+".tmp", j.path)
-	if renamed == nil {
-		j.size = size
-		if err := j.fs.syncDir(filepath.Dir(j.path)); err != nil {
-			// A power cut may bring the old file back, and nobody could tell.
-			return replaced, j.fail(err)
-		}
-	} else {
-		j.fs.remove(j.path + ".tmp")
+	old.Close()
+	j.size = temp.size
+	temp.file = nil // it is the journal's now
+	if err := j.fs.syncDir(filepath.Dir(j.path)); err != nil {
+		return j.fail(err)
 	}
-	file, err := j.fs.open(j.path)
-	if err != nil {
-		return replaced, j.fail(errors.Join(renamed, err))
-	}
-	j.file = file
-	return replaced, renamed
+	return nil
 }
+
+// explainCompaction decides what a compaction that has failed with err leads to, and
+// tells it.
+func (j *Journal) explainCompaction(err error) {
+	next := slog.String("next", "never")
+	switch {
+	case errors.Is(err, ErrFailed):
+	case errors.Is(err, errReplaced):
+		err = j.fail(err)
+	case isForGood(err):
+		j.never = true
+	default:
+		j.retryWait = min(max(2*j.retryWait, minRetryWait), maxRetryWait)
+		j.retryAt = time.Now().Add(j.retryWait)
+		next = slog.Duration("next", j.retryWait)
+	}
+	if err.Error() == j.trouble {
+		return
+	}
+	j.trouble = err.Error()
+	if j.failed != nil {
+		j.notify(slog.LevelError, "The compaction failed, and the file with it", "", slog.Any("error", err))
+		return
+	}
+	j.notify(slog.LevelWarn, "The compaction failed; the old file stays in force", "", slog.Any("error", err), next)
+}
+
+// endCompaction ends the compaction that is under way, if there is one.
+func (j *Journal) endCompaction() {
+	if j.compacted == nil {
+		return
+	}
+	close(j.quit)
+	c := <-j.compacted
+	j.compacted = nil
+	c.temp.discard()
+}
+
+var (
+	errQuit  = errors.New("journal: closed during a compaction")
+	errEmpty = errors.New("there are no entries to write")
+)
 
 // A tempFile is a file that is being written, and will take another's place.
 type tempFile struct {
-	file
+	file         // nil before it is created, and when it is another's
+	fs           fileSystem
+	path         string
 	size, synced int64
-	quit         <-chan struct{}
+	quit         <-chan struct{} // closed when it is not wanted any more
 }
 
-// writeTemp writes the entries to a new file, and syncs it.
-func (j *Journal) writeTemp(entries iter.Seq[[]byte]) (temp *tempFile, err error) {
-	f, err := j.fs.create(j.path+".tmp", j.file)
-	if err != nil {
-		return nil, err
+// write creates the file, with the permissions of like, writes the entries to it and
+// syncs it.
+func (t *tempFile) write(entries iter.Seq[[]byte], like file) (err error) {
+	if t.file, err = t.fs.create(t.path, like); err != nil {
+		return err
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			j.fs.remove(j.path + ".tmp")
-		}
-	}()
-	if err := f.Truncate(0); err != nil {
-		return nil, err
+	if err := t.Truncate(0); err != nil {
+		return err
 	}
-	temp = &tempFile{file: f, quit: j.quit}
 	var line []byte
 	for entry := range entries {
 		line = appendLine(line[:0], entry)
-		if _, err := temp.Write(line); err != nil {
-			return nil, err
+		if _, err := t.Write(line); err != nil {
+			return err
 		}
 	}
-	return temp, temp.sync()
+	if t.size == 0 {
+		return errEmpty
+	}
+	return t.sync()
 }
 
 // Write appends to the file.
 func (t *tempFile) Write(b []byte) (int, error) {
 	select {
 	case <-t.quit:
-		return 0, errClosed
+		return 0, errQuit
 	default:
 	}
 	n, err := t.WriteAt(b, t.size)
@@ -175,4 +223,12 @@ func (t *tempFile) copy(f file, from, to int64) error {
 		return err
 	}
 	return t.sync()
+}
+
+// discard closes and removes the file, if it is not another's by now.
+func (t *tempFile) discard() {
+	if t.file != nil {
+		t.Close()
+		t.fs.remove(t.path)
+	}
 }

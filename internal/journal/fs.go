@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -14,21 +15,29 @@ type fileSystem interface {
 	// resolve returns the path of the file that a symbolic link leads to, and others
 	// as they are.
 	resolve(path string) string
-	// lock takes an exclusive lock until it is closed, or the process ends. It
-	// fails with errLocked if another has it.
+	// lock takes an exclusive lock that lasts until it is closed, or the process ends.
+	// It fails with errLocked if another has it.
 	lock(path string) (io.Closer, error)
-	// open opens a file for reading and writing, and takes its own lock if that leaves
+	// open opens a file for reading and writing, and takes its own lock where that leaves
 	// others free to read it. It fails with errLocked if another has it.
 	open(path string) (file, error)
-	// create opens a file, too, but without its lock, and makes it if it does not exist:
-	// with the permissions of another, unless that is nil.
+	// openToRead opens a file for reading, without a lock.
+	openToRead(path string) (file, error)
+	// create opens a file for reading and writing, without its lock, and makes it if it
+	// does not exist: with the permissions of the file like, unless that is nil.
 	create(path string, like file) (file, error)
+	// replace renames the open file temp, which is at from, to the path of the open
+	// file old. It returns the open file that has that path afterwards, with its lock:
+	// temp, or old if it fails. It returns nil if neither is open any more.
+	replace(from, path string, temp, old file) (file, error)
 	rename(from, to string) error
 	remove(path string) error
 	// syncDir makes the names in a folder durable.
 	syncDir(path string) error
 	// size returns the size of f if that is the file at path, or errReplaced.
 	size(path string, f file) (int64, error)
+	// room returns how many bytes can still be written to the disk that path is on.
+	room(path string) int64
 }
 
 // A file is an open file, in the manner of [os.File].
@@ -42,6 +51,8 @@ type file interface {
 
 var (
 	errLocked     = errors.New("locked")
+	errNoLocks    = errors.New("its file system has no locks, which keep a second process away from it")
+	errReplaced   = errors.New("the file was deleted, replaced or changed by another program while in use")
 	errFolder     = errors.New("it is a folder; choose a file")
 	errNotRegular = errors.New("it is not a regular file; choose another")
 )
@@ -68,6 +79,27 @@ func (disk) rename(from, to string) error { return os.Rename(from, to) }
 func (disk) remove(path string) error     { return os.Remove(path) }
 
 func (disk) open(path string) (file, error) {
+	f, err := openRegular(path, os.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockOpen(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (disk) openToRead(path string) (file, error) {
+	f, err := openRegular(path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// openRegular opens a file that exists, and is one.
+func openRegular(path string, flag int) (*os.File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -78,15 +110,15 @@ func (disk) open(path string) (file, error) {
 	case !info.Mode().IsRegular(): // opening a pipe would wait
 		return nil, errNotRegular
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
+	f, err := os.OpenFile(path, flag, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		what := "write to it"
+		if flag == os.O_RDONLY {
+			what = "read it"
+		}
+		return nil, fmt.Errorf("its mode is %04o, and this user may not %s; change its mode or owner, or choose another file", info.Mode().Perm(), what)
 	}
-	if err := lockOpen(f); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return f, err
 }
 
 func (disk) create(path string, like file) (file, error) {
@@ -108,8 +140,11 @@ func (disk) create(path string, like file) (file, error) {
 
 func (disk) size(path string, f file) (int64, error) {
 	there, err := os.Stat(path)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return 0, errReplaced
+	}
+	if err != nil {
+		return 0, err
 	}
 	ours, err := f.(*os.File).Stat()
 	if err == nil && !os.SameFile(there, ours) {

@@ -4,16 +4,23 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 )
 
-// replacesOpenFiles is whether a file can be renamed to the name of one that is open.
-const replacesOpenFiles = true
+// cutCommand is what a person types to cut a file at an offset.
+const cutCommand = "truncate -s %d '%s'"
 
+// lock creates the file only if it is not there: in a sticky folder even opening
+// another user's file fails if it might be created (fs.protected_regular of Linux).
 func (disk) lock(path string) (io.Closer, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -26,11 +33,30 @@ func (disk) lock(path string) (io.Closer, error) {
 
 // lockOpen takes the lock of an open file.
 func lockOpen(f *os.File) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errLocked
+	return lockFault(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB))
+}
+
+// lockFault names the faults of flock that a person can do something about.
+func lockFault(err error) error {
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return errLocked
+	case isOneOf(err, syscall.ENOLCK, syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.ENOSYS):
+		return fmt.Errorf("%w (%w)", errNoLocks, err)
 	}
 	return err
+}
+
+// replace has both files open all the time, so nothing has to be opened again when
+// it fails.
+func (disk) replace(from, path string, temp, old file) (file, error) {
+	if err := lockOpen(temp.(*os.File)); err != nil {
+		return old, err
+	}
+	if err := os.Rename(from, path); err != nil {
+		return old, err
+	}
+	return temp, nil
 }
 
 func (disk) syncDir(path string) error {
@@ -45,8 +71,22 @@ func (disk) syncDir(path string) error {
 	return nil
 }
 
-func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+func isFull(err error) bool { return isOneOf(err, syscall.ENOSPC, syscall.EDQUOT) }
+
+func isReadOnly(err error) bool { return isOneOf(err, syscall.EROFS) }
+
+// isForGood reports whether a compaction that failed with err would always do so:
+// the file is a mount point, as in a container, or another user's in a sticky folder,
+// or this user may not write to the folder.
+func isForGood(err error) bool {
+	return isOneOf(err, syscall.EBUSY, syscall.EXDEV, syscall.EPERM, syscall.EACCES, syscall.EROFS)
 }
 
-func isReadOnly(err error) bool { return errors.Is(err, syscall.EROFS) }
+func isOneOf(err error, list ...error) bool {
+	for _, one := range list {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
+}

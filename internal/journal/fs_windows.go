@@ -15,8 +15,8 @@ const (
 	errorDiskFull         = syscall.Errno(112)
 )
 
-// replacesOpenFiles is whether a file can be renamed to the name of one that is open.
-const replacesOpenFiles = false
+// cutCommand is what a person types, in PowerShell, to cut a file at an offset.
+const cutCommand = "$f = [IO.File]::OpenWrite('%[2]s'); $f.SetLength(%[1]d); $f.Close()"
 
 // lock opens the file in such a way that nobody else can.
 func (disk) lock(path string) (io.Closer, error) {
@@ -37,6 +37,19 @@ func (disk) lock(path string) (io.Closer, error) {
 // lockOpen does nothing: on Windows a lock keeps others from reading, too.
 func lockOpen(*os.File) error { return nil }
 
+// replace closes both files, which could not be renamed while they are open, and
+// opens the one that has the path then. Both have been synced.
+func (d disk) replace(from, path string, temp, old file) (file, error) {
+	temp.Close()
+	old.Close()
+	renamed := os.Rename(from, path)
+	f, err := d.open(path)
+	if err != nil {
+		return nil, errors.Join(renamed, err)
+	}
+	return f, renamed
+}
+
 // syncDir does nothing: Windows writes the names in a folder by itself.
 func (disk) syncDir(string) error { return nil }
 
@@ -45,3 +58,7 @@ func isFull(err error) bool {
 }
 
 func isReadOnly(err error) bool { return errors.Is(err, errorWriteProtect) }
+
+// isForGood is unknown on Windows: a file that cannot be replaced may only be open
+// in another program for a moment.
+func isForGood(error) bool { return false }

@@ -4,24 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
 	"iter"
-	"log"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
-
-// TestMain keeps the log out of the tests' output.
-func TestMain(m *testing.M) {
-	log.SetOutput(io.Discard)
-	os.Exit(m.Run())
-}
 
 // In these tests a state is a list of numbers, and an entry adds some at its end:
 // {"add":[1,2,3]}.
@@ -38,15 +31,18 @@ func adding(numbers ...int) []byte {
 // batch is the nth of the batches that tests append: a few numbers that no other has.
 func batch(n int) []int { return []int{3 * n, 3*n + 1, 3*n + 2} }
 
-func decode(entry []byte, checked bool) ([]int, error) {
-	var line map[string][]int
-	if err := json.Unmarshal(entry, &line); err != nil {
-		return nil, err
+// decodeTo returns a decoder whose functions append to state.
+func decodeTo(state *[]int) decoder {
+	return func(entry []byte, checked bool) (func(), error) {
+		var line map[string][]int
+		if err := json.Unmarshal(entry, &line); err != nil {
+			return nil, err
+		}
+		if numbers, ok := line["add"]; ok && len(line) == 1 {
+			return func() { *state = append(*state, numbers...) }, nil
+		}
+		return nil, errors.New("it must have add, and nothing else")
 	}
-	if numbers, ok := line["add"]; ok && len(line) == 1 {
-		return numbers, nil
-	}
-	return nil, errors.New("it must have add, and nothing else")
 }
 
 // entries are those of a list.
@@ -54,7 +50,11 @@ func entries(list ...[]byte) iter.Seq[[]byte] { return slices.Values(list) }
 
 // reopen opens the journal, which is called j, and returns it with its state.
 func reopen(fsys fileSystem) (j *Journal, state []int, err error) {
-	j, err = open(fsys, "j", entries(adding(batch(0)...)), decode, func(numbers []int) { state = append(state, numbers...) })
+	return reopenWith(fsys, Options{})
+}
+
+func reopenWith(fsys fileSystem, options Options) (j *Journal, state []int, err error) {
+	j, err = open(fsys, "j", options, entries(adding(batch(0)...)), decodeTo(&state))
 	return j, state, err
 }
 
@@ -66,6 +66,18 @@ func mustOpen(t testing.TB, fsys fileSystem) (*Journal, []int) {
 		t.Fatal(err)
 	}
 	return j, state
+}
+
+// finish waits for the compaction that is under way, if there is one.
+func finish(j *Journal) {
+	for j.Compacted() != nil {
+		j.Finish(<-j.Compacted())
+	}
+}
+
+// noted returns options that write notices down, one a line: level, message, attributes.
+func noted(to *strings.Builder) Options {
+	return Options{Notify: func(n Notice) { fmt.Fprintln(to, n.Level, n.Message, n.Attrs) }}
 }
 
 // file3 is a file of three lines.
@@ -106,40 +118,16 @@ func TestOpenAppendClose(t *testing.T) {
 	checkState(t, state, 0, 1, 2, 7)
 }
 
-func TestDamageBeforeTheTail(t *testing.T) {
-	for _, test := range []struct{ file, want string }{
-		{strings.Replace(string(file3), "3", "4", 1), "j, line 2 (offset 31): it is not what its checksum says"},
-		{"\n\n{\"add\":[1]}\n{\"add\"\n" + string(file3), "j, line 4 (offset 14): it is not JSON; nothing was changed: correct the line, or restore the file from a copy"},
-		{"{\"sub\":[1]}\n" + string(file3), "j, line 1 (offset 0): it must have add, and nothing else"},
-		{string(file3) + "{\"sub\":[1]}\n", "j, line 4 (offset 91): it must have add, and nothing else"},
-		{string(file3) + "{\"sub\":[1]}", "j, line 4 (offset 91): it must have add, and nothing else"},
-		{string(appendLine(nil, []byte(`{"sub":[1]}`))), "j, line 1 (offset 0): it must have add, and nothing else"},
-	} {
-		fsys := newMemFS()
-		fsys.put("j", []byte(test.file))
-		_, _, err := reopen(fsys)
-		if err == nil || !strings.HasPrefix(err.Error(), "journal: "+test.want) {
-			t.Errorf("%q: got %v, want %s", test.file, err, test.want)
-		}
-		if got := string(fsys.content("j")); got != test.file || fsys.content("j.broken") != nil || len(fsys.locks) > 0 {
-			t.Errorf("%q: something was changed: %q", test.file, got)
-		}
-	}
-}
-
 func TestHandWrittenLines(t *testing.T) {
 	for _, test := range []struct {
 		file string
 		want []int
 	}{
-		{"", nil},
-		{"\n \r\n", nil},
 		{"{\"add\":[1]}\n{\"add\":[2]}\n", []int{1, 2}},
 		{"\r\n {\"add\": [1]} \r\n\n{\"add\":[2]}", []int{1, 2}}, // no newline at the end
 		{string(file3[:len(file3)-1]) + " \t\n{\"add\":[6]}\n\n\n", []int{1, 2, 3, 4, 5, 6}},
 		{"{\"add\":[1]}\n" + string(file3), []int{1, 1, 2, 3, 4, 5}},
-		{"{\"add\":[1]}\n{\"add\":[2]\n \n", []int{1}}, // the last line is not blank, but torn
-		{"{\"add\":[1]", nil}, // even the first line may be cut off
+		{"{\"add\":[1]}\r", []int{1}},
 	} {
 		fsys := newMemFS()
 		fsys.put("j", []byte(test.file))
@@ -156,10 +144,10 @@ func TestHandWrittenLines(t *testing.T) {
 // TestBrokenIsNeverLost: the bytes of several torn tails gather.
 func TestBrokenIsNeverLost(t *testing.T) {
 	fsys := newMemFS()
-	fsys.put("j", append(slices.Clone(file3), "{torn"...))
+	fsys.put("j", append(slices.Clone(file3), "{\"torn"...))
 	fsys.put("j.broken", []byte("older"))
 	mustOpen(t, fsys)
-	if got := string(fsys.afterPowerCut(0, false).content("j.broken")); got != "older{torn" {
+	if got := string(fsys.afterPowerCut(0, false).content("j.broken")); got != "older{\"torn" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -182,36 +170,58 @@ func TestLongLines(t *testing.T) {
 }
 
 // TestCompactionCarriesOver appends while a compaction reads its entries, more than
-// it copies at once at its end.
+// Finish copies while appending has to wait.
 func TestCompactionCarriesOver(t *testing.T) {
 	fsys := newMemFS()
-	j, _ := mustOpen(t, fsys)
+	var told strings.Builder
+	j, want, err := reopenWith(fsys, noted(&told))
+	if err != nil {
+		t.Fatal(err)
+	}
 	padding := slices.Repeat([]int{1e18}, 10_000) // 200 KB
-	var want []int
 	add := func(n int) {
+		t.Helper()
 		numbers := append([]int{n}, padding...)
 		if err := j.Append(adding(numbers...)); err != nil {
 			t.Error(err)
 		}
 		want = append(want, numbers...)
 	}
-	want = batch(0)
 	for n := range 5 {
 		add(n)
 	}
 	before := slices.Clone(want)
-	j.Compact(func(yield func([]byte) bool) {
-		for n := range 30 { // 6 MB
-			add(n)
-		}
+	began, goOn := make(chan bool), make(chan bool)
+	if j.Compacted() != nil {
+		t.Error("a compaction is under way before any was begun")
+	}
+	if !j.Compact(func(yield func([]byte) bool) {
+		close(began)
+		<-goOn
 		yield(adding(before...))
-		add(30)
-	})
-	j.Compact(func(func([]byte) bool) { t.Error("two compactions at once") })
-	j.background.Wait()
-	add(31)
-	_, state := mustOpen(t, fsys.afterPowerCut(0, false))
-	if !slices.Equal(state, want) {
+	}) {
+		t.Fatal("no compaction was begun")
+	}
+	<-began
+	for n := range 30 { // 6 MB
+		add(n)
+	}
+	if j.Compact(func(func([]byte) bool) { t.Error("two compactions at once") }) {
+		t.Error("a second one was begun")
+	}
+	close(goOn)
+	rounds := 0
+	for n := 30; j.Compacted() != nil; n++ {
+		c := <-j.Compacted()
+		add(n)
+		j.Finish(c)
+		rounds++
+	}
+	if rounds != 2 {
+		t.Errorf("got %d reports, want 2: one of the entries, one of what was appended in the meantime", rounds)
+	}
+	add(99)
+	if _, state := mustOpen(t, fsys.afterPowerCut(0, false)); !slices.Equal(state, want) {
 		t.Errorf("got %d numbers, want %d", len(state), len(want))
 	}
 	if size := int64(len(fsys.content("j"))); j.Size() != size {
@@ -220,34 +230,52 @@ func TestCompactionCarriesOver(t *testing.T) {
 	if fsys.content("j.tmp") != nil {
 		t.Error("the temporary file is still there")
 	}
+	if want := "INFO Compacted the file [file=j from="; strings.Count(told.String(), "\n") != 1 || !strings.HasPrefix(told.String(), want) {
+		t.Errorf("got notices %q, want one: %q", &told, want)
+	}
 }
 
 // TestFailedCompactionIsTriedAgainLater: not at once, which would be for every batch
 // while the disk is full.
 func TestFailedCompactionIsTriedAgainLater(t *testing.T) {
-	fsys := newMemFS()
-	j, _ := mustOpen(t, fsys)
-	fsys.fault, fsys.failAt = faults[1], fsys.calls+2
-	j.Compact(entries(adding(batch(0)...)))
-	j.background.Wait()
-	if fsys.calls != fsys.failAt+2 || fsys.content("j.tmp") != nil { // close and remove
-		t.Errorf("got %d calls, want %d", fsys.calls, fsys.failAt+2)
-	}
-	started := 0
-	attempt := func(yield func([]byte) bool) { started++; yield(adding(batch(0)...)) }
-	j.Compact(attempt)
-	j.background.Wait()
-	for range 20 {
-		if err := j.Append(adding()); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := newMemFS()
+		var told strings.Builder
+		j, _, err := reopenWith(fsys, noted(&told))
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	before := started
-	j.Compact(attempt)
-	j.background.Wait()
-	if before != 0 || started != 1 {
-		t.Errorf("tried %d times at once and %d times later, want 0 and 1", before, started-before)
-	}
+		attempt := func() bool {
+			begun := j.Compact(entries(adding(batch(0)...)))
+			finish(j)
+			return begun
+		}
+		for _, wait := range []time.Duration{0, 10 * time.Second, 20 * time.Second, 40 * time.Second} {
+			time.Sleep(wait - 1)
+			if wait > 0 && attempt() {
+				t.Errorf("tried again before %v", wait)
+			}
+			time.Sleep(1)
+			fsys.fault, fsys.failAt = faults[0], fsys.calls+2
+			if !attempt() {
+				t.Errorf("not tried again after %v", wait)
+			}
+			if fsys.calls != fsys.failAt+2 || fsys.content("j.tmp") != nil { // close and remove
+				t.Errorf("got %d calls, want %d", fsys.calls, fsys.failAt+2)
+			}
+			if err := j.Append(adding(7)); err != nil {
+				t.Error(err)
+			}
+		}
+		const want = "WARN The compaction failed; the old file stays in force [file=j error=input/output error next=10s]\n"
+		if told.String() != want {
+			t.Errorf("got notices %q, want only %q", &told, want)
+		}
+		time.Sleep(time.Hour)
+		if !attempt() || !attempt() {
+			t.Error("not tried again after an hour, and at once after that has worked")
+		}
+	})
 }
 
 // TestCloseEndsACompaction that would go on forever, and waits for its end: another
@@ -278,18 +306,84 @@ func TestCloseEndsACompaction(t *testing.T) {
 		}
 		close(end)
 		<-closed
-		if fsys.content("j.tmp") != nil {
-			t.Error("the temporary file is still there")
+		if fsys.content("j.tmp") != nil || len(fsys.locked()) > 0 {
+			t.Error("the temporary file is still there, or locked: ", fsys.locked())
+		}
+		if err := j.Append(adding(7)); !errors.Is(err, ErrFailed) || j.Compact(entries(adding(7))) {
+			t.Errorf("after Close: got %v", err)
 		}
 		_, state := mustOpen(t, fsys)
 		checkState(t, state, batch(0)...)
 	})
 }
 
+// TestNoEntries: a file without any would be refused at the next start.
+func TestNoEntries(t *testing.T) {
+	fsys := newMemFS()
+	if _, err := open(fsys, "j", Options{}, entries(), decodeTo(new([]int))); err == nil || fsys.content("j") != nil || fsys.content("j.tmp") != nil {
+		t.Errorf("created from nothing: %v", err)
+	}
+	j, _ := mustOpen(t, fsys)
+	j.Compact(entries())
+	finish(j)
+	j.Close()
+	_, state := mustOpen(t, fsys)
+	checkState(t, state, batch(0)...)
+}
+
+// TestReadOnly: nothing is written, created or locked, and what another process is
+// writing just then is left alone.
+func TestReadOnly(t *testing.T) {
+	fsys := newMemFS()
+	if _, _, err := reopenWith(fsys, Options{ReadOnly: true}); err == nil || !strings.HasPrefix(err.Error(), "journal: j does not exist, and is not created") {
+		t.Errorf("a file that is missing: got %v", err)
+	}
+	if len(fsys.names) > 0 {
+		t.Errorf("created %v", fsys.names)
+	}
+	torn := append(slices.Clone(file3), "{\"add\":"...)
+	for _, file := range [][]byte{file3, torn, file3[:len(file3)-1]} {
+		fsys := newMemFS()
+		fsys.put("j", file3)
+		writer, _ := mustOpen(t, fsys) // has the locks
+		fsys.names["j"].data = slices.Clone(file)
+		fsys.names["j.tmp"] = &inode{data: []byte("x")} // a compaction is under way
+		var told strings.Builder
+		options := noted(&told)
+		options.ReadOnly = true
+		j, state, err := reopenWith(fsys, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkState(t, state, 1, 2, 3, 4, 5)
+		want := ""
+		if len(file) > len(file3) {
+			want = "WARN Ignored the last line, which was cut off as by a crash, or is being written [file=j line=4 offset=91 bytes=7 error=it is not JSON]\n"
+		}
+		if told.String() != want {
+			t.Errorf("got notices %q, want %q", &told, want)
+		}
+		if err := j.Append(adding(9)); err == nil || j.Compact(entries(adding(9))) || j.Failed() != nil {
+			t.Errorf("could be written to: %v, %v", err, j.Failed())
+		}
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := fsys.content("j"); !bytes.Equal(got, file) || len(fsys.names) != 3 || len(fsys.locked()) != 2 {
+			t.Errorf("got %q, want %q; files %v, locked %v", got, file, fsys.names, fsys.locked())
+		}
+		writer.Close()
+	}
+	fsys.put("j", bytes.Replace(file3, []byte("3"), []byte("4"), 1))
+	if _, _, err := reopenWith(fsys, Options{ReadOnly: true}); err == nil || !strings.Contains(err.Error(), "line 2 (offset 31)") {
+		t.Errorf("a damaged file: got %v", err)
+	}
+}
+
 // TestStrayTemporaryFile that cannot even be removed: nothing of it gets into the
 // file.
 func TestStrayTemporaryFile(t *testing.T) {
-	for _, failAt := range []int{0, 2} {
+	for _, failAt := range []int{0, 2} { // after the lock
 		fsys := newMemFS()
 		fsys.put("j", file3)
 		fsys.put("j.tmp", bytes.Repeat(file3, 10))
@@ -299,7 +393,7 @@ func TestStrayTemporaryFile(t *testing.T) {
 			t.Errorf("the stray file is there: %v", left)
 		}
 		j.Compact(entries(adding(1, 2, 3, 4, 5)))
-		j.background.Wait()
+		finish(j)
 		_, state := mustOpen(t, fsys.afterKill())
 		checkState(t, state, 1, 2, 3, 4, 5)
 	}
@@ -311,7 +405,7 @@ func TestOnTheDisk(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "j")
 	open := func(path string) (j *Journal, state []int, err error) {
-		j, err = Open(path, entries(adding(batch(0)...)), decode, func(numbers []int) { state = append(state, numbers...) })
+		j, err = Open(path, Options{}, entries(adding(batch(0)...)), decodeTo(&state))
 		return j, state, err
 	}
 	j, _, err := open(path)
@@ -341,7 +435,7 @@ func TestOnTheDisk(t *testing.T) {
 		}
 	}
 	j.Compact(entries(adding(0, 1, 2, 3, 4, 5)))
-	j.background.Wait()
+	finish(j)
 	if err := j.Append(adding(6)); err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +466,7 @@ func TestOnTheDisk(t *testing.T) {
 	os.Symlink("j", link)
 
 	// A torn tail, through a symbolic link, which stays one.
-	os.WriteFile(path, append(data, "{torn"...), 0o600)
+	os.WriteFile(path, append(data, "{\"torn"...), 0o600)
 	j, state, err := open(link)
 	if err != nil {
 		t.Fatal(err)
@@ -382,7 +476,7 @@ func TestOnTheDisk(t *testing.T) {
 		t.Error("the file can be opened under its other name, too")
 	}
 	j.Compact(entries(adding(0)))
-	j.background.Wait()
+	finish(j)
 	j.Close()
 	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
 		t.Errorf("the link is now %v, %v", info, err)
@@ -395,30 +489,8 @@ func TestOnTheDisk(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, "later")); err != nil {
 		t.Errorf("a link to a file that did not exist: %v", err)
 	}
-	if broken, err := os.ReadFile(path + ".broken"); string(broken) != "{torn" {
+	if broken, err := os.ReadFile(path + ".broken"); string(broken) != "{\"torn" {
 		t.Errorf("got .broken %q, %v", broken, err)
-	}
-}
-
-// TestCloseWhileOthersWork: whoever still appends and compacts is refused.
-func TestCloseWhileOthersWork(t *testing.T) {
-	for range 50 {
-		j, _ := mustOpen(t, newMemFS())
-		var other sync.WaitGroup
-		began := make(chan bool)
-		other.Go(func() {
-			for i := 0; j.Append(adding(7)) == nil; i++ {
-				j.Compact(entries(adding(0, 1, 2)))
-				if i == 0 {
-					close(began)
-				}
-			}
-		})
-		<-began
-		if err := j.Close(); err != nil {
-			t.Fatal(err)
-		}
-		other.Wait()
 	}
 }
 
@@ -436,7 +508,7 @@ func TestPlacesThatAreNone(t *testing.T) {
 	}
 	for name, want := range tests {
 		path := filepath.Join(dir, name)
-		_, err := Open(path, entries(), decode, func([]int) {})
+		_, err := Open(path, Options{}, entries(), decodeTo(new([]int)))
 		if err == nil || !strings.HasPrefix(err.Error(), "journal: "+path+" ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", name, err, want)
 		}

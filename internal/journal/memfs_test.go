@@ -11,12 +11,13 @@ import (
 )
 
 // A memFS is a file system in memory that loses what was not synced when its power
-// is cut, and fails when it is told to.
+// is cut, and fails when it is told to. As with flock, each open file can have the
+// lock of its inode, which no other then can have, and loses it when it is closed.
 type memFS struct {
 	mu      sync.Mutex
 	names   map[string]*inode
 	durable map[string]*inode // as a power cut leaves them
-	locks   map[string]bool
+	limit   int64             // of all that is in files; 0 for none
 
 	calls  int   // so far, of those that can fail
 	failAt int   // the call that fails, from 1; 0 for none
@@ -35,6 +36,7 @@ type fault struct {
 
 var faults = []fault{
 	{name: "EIO", err: syscall.EIO},
+	{name: "EBUSY", err: syscall.EBUSY},
 	{name: "ENOSPC", err: syscall.ENOSPC},
 	{name: "short write", err: syscall.ENOSPC, short: true},
 	{name: "twice EIO", err: syscall.EIO, short: true, times: 2},
@@ -47,6 +49,7 @@ type inode struct {
 	data    []byte
 	durable []byte
 	pending []change // what data has and durable has not
+	owner   *memFile // which has the lock
 }
 
 // A change is a write, or a truncation if it has no data.
@@ -68,7 +71,7 @@ func (c change) apply(to []byte) []byte {
 }
 
 func newMemFS() *memFS {
-	return &memFS{names: map[string]*inode{}, durable: map[string]*inode{}, locks: map[string]bool{}}
+	return &memFS{names: map[string]*inode{}, durable: map[string]*inode{}}
 }
 
 // step counts a call, and returns whether it is the one to fail. It is called with
@@ -101,9 +104,14 @@ func (m *memFS) content(name string) []byte {
 	return nil
 }
 
-// afterPowerCut returns the file system as it is when the power is back. Of what was
-// not synced, the changes of files have happened up to one that happened by half
-// (as far as kept says: none, half or all of them), and those of names if named.
+// powerCuts is how many ways there are in which a power cut leaves a file, for
+// afterPowerCut: with none of the changes that were not synced; with the earlier half of
+// them, and the next one by half; with all; with the earlier half of them and the next
+// one but for the first or last sector that it reaches, which reads as zeros.
+const powerCuts = 5
+
+// afterPowerCut returns the file system as it is when the power is back: files as kept
+// says, and names as they were synced, or else as they are if named.
 func (m *memFS) afterPowerCut(kept int, named bool) *memFS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -114,21 +122,29 @@ func (m *memFS) afterPowerCut(kept int, named bool) *memFS {
 	}
 	for name, node := range names {
 		data := slices.Clone(node.durable)
-		switch n := len(node.pending); kept {
-		case 1:
+		n := len(node.pending)
+		switch {
+		case kept == 0 || n == 0:
+		case kept == 2:
+			for _, c := range node.pending {
+				data = c.apply(data)
+			}
+		default:
 			for _, c := range node.pending[:n/2] {
 				data = c.apply(data)
 			}
-			if n > 0 {
-				half := node.pending[n/2]
-				if half.data != nil {
-					half.data = half.data[:len(half.data)/2]
-				}
-				data = half.apply(data)
+			next, before := node.pending[n/2], int64(len(data))
+			if kept == 1 && next.data != nil {
+				next.data = next.data[:len(next.data)/2]
 			}
-		case 2:
-			for _, c := range node.pending {
-				data = c.apply(data)
+			data = next.apply(data)
+			end := int64(len(data))
+			switch {
+			case before >= end: // nothing was appended
+			case kept == 3:
+				clear(data[before:min(before/512*512+512, end)])
+			case kept == 4:
+				clear(data[max(before, (end-1)/512*512):])
 			}
 		}
 		after.put(name, data)
@@ -141,37 +157,56 @@ func (m *memFS) afterPowerCut(kept int, named bool) *memFS {
 func (m *memFS) afterKill() *memFS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &memFS{names: maps.Clone(m.names), durable: maps.Clone(m.durable), locks: map[string]bool{}}
+	after := &memFS{names: maps.Clone(m.names), durable: maps.Clone(m.durable)}
+	for _, node := range after.names {
+		node.owner = nil
+	}
+	return after
+}
+
+// locked returns the names of the files that are locked.
+func (m *memFS) locked() (names []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, node := range m.names {
+		if node.owner != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// used returns how much is in files, but in at most once.
+func (m *memFS) used(but *inode) (n int64) {
+	for _, node := range m.names {
+		if node != but {
+			n += int64(len(node.data))
+		}
+	}
+	return n
+}
+
+func (m *memFS) room(string) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.limit - m.used(nil)
 }
 
 func (m *memFS) resolve(path string) string { return path }
 
 func (m *memFS) lock(path string) (io.Closer, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.step(); err != nil {
-		return nil, err
-	}
-	if m.locks[path] {
-		return nil, errLocked
-	}
-	m.locks[path] = true
-	return memLock{m, path}, nil
-}
-
-type memLock struct {
-	fs   *memFS
-	path string
-}
-
-func (l memLock) Close() error {
-	l.fs.mu.Lock()
-	defer l.fs.mu.Unlock()
-	delete(l.fs.locks, l.path)
-	return nil
+	return m.openFile(path, true, true)
 }
 
 func (m *memFS) open(path string) (file, error) {
+	return m.openFile(path, false, true)
+}
+
+func (m *memFS) openToRead(path string) (file, error) {
+	return m.openFile(path, false, false)
+}
+
+func (m *memFS) openFile(path string, create, lock bool) (file, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -179,9 +214,19 @@ func (m *memFS) open(path string) (file, error) {
 	}
 	node := m.names[path]
 	if node == nil {
-		return nil, fs.ErrNotExist
+		if !create {
+			return nil, fs.ErrNotExist
+		}
+		node = &inode{}
+		m.names[path] = node
 	}
-	return &memFile{fs: m, node: node}, nil
+	f := &memFile{fs: m, node: node}
+	if lock {
+		if err := f.lock(); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
 }
 
 func (m *memFS) create(path string, like file) (file, error) {
@@ -194,6 +239,23 @@ func (m *memFS) create(path string, like file) (file, error) {
 		m.names[path] = &inode{}
 	}
 	return &memFile{fs: m, node: m.names[path]}, nil
+}
+
+// replace is that of Unix.
+func (m *memFS) replace(from, path string, temp, old file) (file, error) {
+	m.mu.Lock()
+	err := m.step()
+	if err == nil {
+		err = temp.(*memFile).lock()
+	}
+	m.mu.Unlock()
+	if err == nil {
+		err = m.rename(from, path)
+	}
+	if err != nil {
+		return old, err
+	}
+	return temp, nil
 }
 
 func (m *memFS) rename(from, to string) error {
@@ -261,6 +323,15 @@ func (f *memFile) step() error {
 	return f.fs.step()
 }
 
+// lock is called with the file system's mu locked.
+func (f *memFile) lock() error {
+	if f.node.owner != nil && f.node.owner != f {
+		return errLocked
+	}
+	f.node.owner = f
+	return nil
+}
+
 func (f *memFile) ReadAt(b []byte, offset int64) (int, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
@@ -283,6 +354,12 @@ func (f *memFile) WriteAt(b []byte, offset int64) (int, error) {
 			return 0, err
 		}
 		b = b[:len(b)/2]
+	}
+	if limit := f.fs.limit; limit > 0 {
+		room := max(limit-f.fs.used(f.node)-offset, 0)
+		if int64(len(b)) > room {
+			b, err = b[:room], syscall.ENOSPC
+		}
 	}
 	f.do(change{append([]byte{}, b...), offset})
 	return len(b), err
@@ -326,5 +403,8 @@ func (f *memFile) Close() error {
 	defer f.fs.mu.Unlock()
 	err := f.step()
 	f.closed = true
+	if f.node.owner == f {
+		f.node.owner = nil
+	}
 	return err
 }

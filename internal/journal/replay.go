@@ -1,11 +1,13 @@
 package journal
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"sync"
 )
@@ -15,35 +17,42 @@ type badLine struct {
 	number int   // from 1
 	start  int64 // where it begins
 	err    error // what is wrong with it
-	torn   bool  // whether it is a torn tail: the last, and not what was written
+	torn   bool  // a crash may have left it: see the package comment
+}
+
+// attrs tells of a torn tail of a file of that size.
+func (b *badLine) attrs(size int64) []slog.Attr {
+	return []slog.Attr{slog.Int("line", b.number), slog.Int64("offset", b.start), slog.Int64("bytes", size-b.start), slog.Any("error", b.err)}
 }
 
 var (
-	errChecksum = errors.New("it is not what its checksum says (if you have edited it, take out its crc)")
-	errNotJSON  = errors.New("it is not JSON")
+	errChecksum  = errors.New("it is not what its checksum says (if you have edited it, take out its crc)")
+	errNotJSON   = errors.New("it is not JSON")
+	errByteOrder = errors.New("it begins with a byte order mark; save the file as UTF-8 without one")
+	errReturns   = errors.New("lines end with CR alone; save the file with LF or CR LF as line ends")
 )
 
 // A section is some lines of a file, as many as are decoded at once.
-type section[T any] struct {
+type section struct {
 	offset  int64
 	data    []byte
 	decoded chan struct{} // closed when what follows is there
 	lines   int
-	values  []T
-	last    int64    // where the last good line begins, if there are values
+	apply   []func()
+	last    int64    // where the last good line begins, if apply has any
 	bad     *badLine // the last of lines; replay gives it its number
 }
 
 // replay decodes the lines of a file on all cores, and applies them in their
 // order on its own goroutine, until the first that is bad. It returns where the
-// last good one begins.
+// last good one begins, or -1 if there is none.
 //
 // Sections travel down one channel in the order of the file, each with a channel
 // of its own on which the goroutine that decodes it says that it is done. So they
 // may overtake each other on the way, and arrive in order all the same. The
 // channel's capacity is what bounds how many are on the way.
-func replay[T any](f file, size int64, decode func([]byte, bool) (T, error), apply func(T)) (last int64, bad *badLine, err error) {
-	sections := make(chan *section[T], runtime.GOMAXPROCS(0))
+func replay(f file, size int64, decode decoder) (last int64, bad *badLine, err error) {
+	sections := make(chan *section, runtime.GOMAXPROCS(0))
 	stop := make(chan struct{})
 	var decoders sync.WaitGroup
 	defer decoders.Wait()
@@ -55,7 +64,7 @@ func replay[T any](f file, size int64, decode func([]byte, bool) (T, error), app
 				err = failed // to be read when sections is closed
 				return
 			}
-			s := &section[T]{offset: offset, data: data, decoded: make(chan struct{})}
+			s := &section{offset: offset, data: data, decoded: make(chan struct{})}
 			offset += int64(len(data))
 			decoders.Go(func() { s.decode(decode) })
 			select {
@@ -69,10 +78,10 @@ func replay[T any](f file, size int64, decode func([]byte, bool) (T, error), app
 	lines := 0
 	for s := range sections {
 		<-s.decoded
-		for _, value := range s.values {
-			apply(value)
+		for _, apply := range s.apply {
+			apply()
 		}
-		if len(s.values) > 0 {
+		if len(s.apply) > 0 {
 			last = s.last
 		}
 		lines += s.lines
@@ -84,12 +93,14 @@ func replay[T any](f file, size int64, decode func([]byte, bool) (T, error), app
 	}
 	for range sections { // until the reader has ended
 	}
-	if bad != nil {
-		bad.number = lines
-		bad.torn = bad.torn && isLast(f, bad.start, size) && (last >= 0 || isCutOff(f, bad.start, size))
-		return max(last, 0), bad, nil
+	if bad == nil {
+		return last, nil, err
 	}
-	return max(last, 0), nil, err
+	bad.number = lines
+	if last >= 0 {
+		bad.torn, err = isTorn(f, bad.start, size)
+	}
+	return last, bad, err
 }
 
 // sectionSize is how much is read at once, in bytes: long enough that handing it
@@ -115,33 +126,35 @@ func readLines(f file, offset, size int64) ([]byte, error) {
 	}
 }
 
-// decode makes values of the lines, until the first that is bad.
-func (s *section[T]) decode(decode func([]byte, bool) (T, error)) {
+// decode decodes the lines, until the first that is bad.
+func (s *section) decode(decode decoder) {
 	defer close(s.decoded)
-	s.values = make([]T, 0, 1+bytes.Count(s.data, []byte{'\n'}))
+	s.apply = make([]func(), 0, 1+bytes.Count(s.data, []byte{'\n'}))
 	for rest := s.data; len(rest) > 0; {
 		start := s.offset + int64(len(s.data)-len(rest))
-		var line []byte
-		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
+		line, after, ended := bytes.Cut(rest, []byte{'\n'})
+		if text := bytes.TrimRight(line, "\x00"); !ended && len(text) > 0 {
+			line, after = text, line[len(text):] // zeros at the end are a line of their own, and torn
+		}
+		rest = after
 		s.lines++
 		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
 			continue
 		}
 		entry, checked, err := parseLine(line)
-		if err != nil {
-			s.bad = &badLine{start: start, err: err, torn: true}
-			return
-		}
-		value, err := decode(entry, checked)
-		if err != nil {
-			s.bad = &badLine{start: start, err: err}
-			if !checked && !json.Valid(entry) {
-				s.bad.err, s.bad.torn = errNotJSON, true
+		var apply func()
+		if err == nil {
+			apply, err = decode(entry, checked)
+			if err != nil && !checked && !json.Valid(entry) {
+				err = errNotJSON
 			}
+		}
+		if err != nil {
+			s.bad = &badLine{start: start, err: nameFault(line, start, err)}
 			return
 		}
-		s.values = append(s.values, value)
+		s.apply = append(s.apply, apply)
 		s.last = start
 	}
 	s.data = nil
@@ -164,29 +177,58 @@ func parseLine(line []byte) (entry []byte, checked bool, err error) {
 	return entry, true, nil
 }
 
-// isLast reports whether nothing but blank lines follows the line that begins at
-// start.
-func isLast(f file, start, size int64) bool {
-	for offset := start; offset < size; {
-		data, err := readLines(f, offset, size)
-		if err != nil {
-			return false
+// nameFault returns what is wrong with a bad line that begins at start, if that is
+// known better than err says it.
+func nameFault(line []byte, start int64, err error) error {
+	marks := [][]byte{[]byte("\xef\xbb\xbf"), []byte("\xff\xfe"), []byte("\xfe\xff")} // of UTF-8 and both kinds of UTF-16
+	for _, mark := range marks {
+		if start == 0 && bytes.HasPrefix(line, mark) {
+			return errByteOrder
 		}
-		rest := data
-		if offset == start {
-			_, rest, _ = bytes.Cut(data, []byte{'\n'})
-		}
-		if len(bytes.TrimSpace(rest)) > 0 {
-			return false
-		}
-		offset += int64(len(data))
 	}
-	return true
+	if bytes.Contains(line, []byte("}\r{")) {
+		return errReturns
+	}
+	return err
 }
 
-// isCutOff reports whether what begins at start can be the beginning of a line. If
-// nothing good is before it, it may otherwise be a file that never was a journal.
-func isCutOff(f file, start, size int64) bool {
-	data, err := readLines(f, start, size)
-	return err == nil && bytes.HasPrefix(data, []byte("{")) && !bytes.Contains(data, []byte{'\n'})
+// isTorn reports whether the bad line that begins at start is the last one of the
+// file, and a crash can have left it. The package comment has the rules.
+func isTorn(f file, start, size int64) (bool, error) {
+	r := bufio.NewReader(io.NewSectionReader(f, start, size-start))
+	line, err := r.ReadBytes('\n')
+	if err == io.EOF {
+		line = bytes.TrimRight(line, "\x00")
+		return hasZeroSector(line, start) || endsEarly(line), nil
+	}
+	for err == nil {
+		var b byte
+		if b, err = r.ReadByte(); err == nil && !bytes.ContainsRune([]byte(" \t\r\n\x00"), rune(b)) {
+			return false, nil // another line follows
+		}
+	}
+	if err != io.EOF {
+		return false, err
+	}
+	return hasZeroSector(line, start), nil
+}
+
+// hasZeroSector reports whether all that line has of a sector is zeros. The line
+// begins at the offset start of the file.
+func hasZeroSector(line []byte, start int64) bool {
+	const sectorSize = 512
+	for length := sectorSize - int(start%sectorSize); len(line) > 0; length = sectorSize {
+		length = min(length, len(line))
+		if len(bytes.TrimLeft(line[:length], "\x00")) == 0 {
+			return true
+		}
+		line = line[length:]
+	}
+	return false
+}
+
+// endsEarly reports whether line is the beginning of an entry, but not a whole one.
+func endsEarly(line []byte) bool {
+	err := json.NewDecoder(bytes.NewReader(line)).Decode(new(json.RawMessage))
+	return err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) && line[0] == '{'
 }

@@ -10,27 +10,19 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // An answer is a ResponseWriter that remembers what it has written.
 type answer struct {
 	http.ResponseWriter
-	status   int // 0 before the header is written
-	bytes    int64
-	err      error     // the first that Write has returned
-	deadline time.Time // for writing, if one was set
-	failure  []byte    // the beginning of a body with an error
+	status  int // 0 before the header is written
+	bytes   int64
+	err     error  // the first that Write has returned
+	failure []byte // the beginning of a body with an error
 }
 
 // Unwrap lets an [http.ResponseController] through.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-// SetWriteDeadline is what an [http.ResponseController] calls.
-func (a *answer) SetWriteDeadline(deadline time.Time) error {
-	a.deadline = deadline
-	return http.NewResponseController(a.ResponseWriter).SetWriteDeadline(deadline)
-}
 
 func (a *answer) WriteHeader(status int) {
 	if a.status == 0 && status >= 200 { // those below announce another
@@ -70,9 +62,7 @@ func (a *answer) cutOff(r *http.Request, panicked any) (cause error, byClient bo
 	case panicked != nil && panicked != http.ErrAbortHandler:
 		return fmt.Errorf("panic: %v", panicked), false
 	case a.err != nil:
-		// HTTP/2 tells the handler in either case that the stream is closed.
-		late := !a.deadline.IsZero() && time.Now().After(a.deadline)
-		ours := late || errors.Is(a.err, os.ErrDeadlineExceeded) || errors.Is(a.err, net.ErrClosed) || errors.Is(a.err, http.ErrContentLength)
+		ours := errors.Is(a.err, os.ErrDeadlineExceeded) || errors.Is(a.err, net.ErrClosed) || errors.Is(a.err, http.ErrContentLength)
 		return a.err, !ours
 	case panicked != nil:
 		return errors.New("aborted"), r.Context().Err() != nil

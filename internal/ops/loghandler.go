@@ -29,21 +29,24 @@ func NewTextHandler(w io.Writer, level slog.Leveler) slog.Handler {
 			return a
 		},
 	})
-	return &textHandler{out, attrs}
+	return &textHandler{out, attrs, false}
 }
 
 // A textHandler writes time, level and message itself, and has slog's own handler
 // write the attributes.
 type textHandler struct {
 	*textOutput
-	attrs slog.Handler // writes to textOutput.line
+	attrs   slog.Handler // writes to textOutput.line
+	derived bool         // attrs may have attributes that the record does not
 }
 
 // A textOutput is shared by a handler and those derived from it.
 type textOutput struct {
-	mu   sync.Mutex
-	line bytes.Buffer
-	w    io.Writer
+	mu     sync.Mutex
+	line   bytes.Buffer
+	stamp  []byte // the time of the last line, as it was written
+	second int64  // of the last line
+	w      io.Writer
 }
 
 func (h *textHandler) Enabled(ctx context.Context, level slog.Level) bool {
@@ -51,11 +54,11 @@ func (h *textHandler) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (h *textHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &textHandler{h.textOutput, h.attrs.WithAttrs(attrs)}
+	return &textHandler{h.textOutput, h.attrs.WithAttrs(attrs), true}
 }
 
 func (h *textHandler) WithGroup(name string) slog.Handler {
-	return &textHandler{h.textOutput, h.attrs.WithGroup(name)}
+	return &textHandler{h.textOutput, h.attrs.WithGroup(name), true}
 }
 
 func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
@@ -75,18 +78,21 @@ func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
 	defer h.mu.Unlock()
 	h.line.Reset()
 	if !r.Time.IsZero() {
-		h.line.Write(r.Time.AppendFormat(h.line.AvailableBuffer(), "2006/01/02 15:04:05 "))
+		h.line.Write(h.stampOf(r.Time))
 	}
 	h.line.WriteString(r.Level.String())
 	h.line.WriteByte(' ')
 	escapeTo(&h.line, []byte(r.Message))
-	h.line.WriteByte(' ')
-	before := h.line.Len()
-	err := h.attrs.Handle(ctx, attrs)
-	if h.line.Len() <= before+1 { // no attributes, only the newline
-		h.line.Truncate(before - 1)
-		h.line.WriteByte('\n')
+	var err error
+	if before := h.line.Len(); h.derived || attrs.NumAttrs() > 0 {
+		h.line.WriteByte(' ')
+		err = h.attrs.Handle(ctx, attrs)
+		h.line.Truncate(h.line.Len() - 1) // its newline
+		if h.line.Len() == before+1 {     // it had nothing to write
+			h.line.Truncate(before)
+		}
 	}
+	h.line.WriteByte('\n')
 	if stack != "" {
 		h.line.WriteString(strings.TrimRight(stack, "\n"))
 		h.line.WriteByte('\n')
@@ -95,6 +101,15 @@ func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
 		err = writeErr
 	}
 	return err
+}
+
+// stampOf returns t in the form of the standard logger. Most lines are of the same second
+// as the one before.
+func (o *textOutput) stampOf(t time.Time) []byte {
+	if second := t.Unix(); second != o.second || o.stamp == nil {
+		o.stamp, o.second = t.AppendFormat(o.stamp[:0], "2006/01/02 15:04:05 "), second
+	}
+	return o.stamp
 }
 
 // isSaid reports whether the value of a stands in message between spaces. Of numbers,

@@ -103,32 +103,31 @@ func TestProcess(t *testing.T) {
 	}
 	between("go_memstats_alloc_bytes", heap+size-10<<20, heap+size+10<<20)
 	between("go_memstats_heap_inuse_bytes", size, heap+size+20<<20)
-	between("process_resident_memory_bytes", resident+size/2, resident+2*size)
+	between("process_resident_memory_bytes", resident+size/2, resident+5*size) // the race detector takes as much again and more
 	between("process_virtual_memory_bytes", virtual, 1e15)
 	runtime.KeepAlive(block)
 
 	open := valueOf(t, &r, "process_open_fds")
-	for range 3 {
+	for range 50 {
 		file, err := os.Open("/proc/self/stat")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer file.Close()
 	}
-	between("process_open_fds", open+3, open+3)
+	between("process_open_fds", open+40, open+60) // other tests' sockets may still be closing
 
 	goroutines, hold := valueOf(t, &r, "go_goroutines"), make(chan struct{})
-	for range 7 {
+	for range 50 {
 		go func() { <-hold }()
 	}
-	between("go_goroutines", goroutines+7, goroutines+7)
+	between("go_goroutines", goroutines+40, goroutines+60)
 	close(hold)
 
 	cycles := valueOf(t, &r, "go_gc_cycles_total")
 	runtime.GC()
 	between("go_gc_cycles_total", cycles+1, cycles+10)
 
-	// All the time that this process has had, to the tick; it may have had more since.
 	cpu := valueOf(t, &r, "process_cpu_seconds_total")
 	for valueOf(t, &r, "process_cpu_seconds_total") < cpu+0.05 { // ends, since asking takes time
 	}

@@ -1,75 +1,86 @@
 package query
 
 import (
-	"cmp"
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"cars/internal/rest"
+	"cars/internal/sorted"
+	"cars/internal/strict"
 )
 
-// A thing is an item with a field of each kind.
+// A thing is the value of an item, with a field of each kind.
 type thing struct {
 	id     int
 	name   string
 	weight int
-	search string
 }
 
-var schema = Schema[*thing]{
-	Search: func(t *thing) string { return t.search },
-	Fields: []Field[*thing]{
-		{Name: "id", Number: func(t *thing) int { return t.id }},
-		{Name: "name", Text: func(t *thing) string { return t.name }},
-		{Name: "size.weight", Number: func(t *thing) int { return t.weight }},
-	},
+var table = strict.Table{
+	{Name: "id", Number: func(v any) *int { return &v.(*thing).id }},
+	{Name: "name", Text: func(v any) *string { return &v.(*thing).name }},
+	{Name: "size.weight", Number: func(v any) *int { return &v.(*thing).weight }},
+}
+
+func newItem(id int, name string, weight int) *sorted.Item {
+	t := &thing{id, name, weight}
+	return &sorted.Item{ID: id, Value: t, Search: SearchText(table, t)}
 }
 
 // things have the given names, weights that fall from 90 by tens, and IDs from 1.
-func things(names ...string) []*thing {
-	var list []*thing
+func things(names ...string) []*sorted.Item {
+	var list []*sorted.Item
 	for i, name := range names {
-		t := &thing{id: i + 1, name: name, weight: 90 - 10*i}
-		t.search = schema.SearchText(t)
-		list = append(list, t)
+		list = append(list, newItem(i+1, name, 90-10*i))
 	}
 	return list
 }
 
-// run returns the IDs of what a query string asks for.
-func run(t *testing.T, list []*thing, raw string) (ids string, total int) {
-	t.Helper()
+// parse returns the query of a query string.
+func parse(raw string) (*Query, error) {
 	values, err := Values(raw)
 	if err != nil {
-		t.Fatalf("%s: %v", raw, err)
+		return nil, err
 	}
-	q, err := schema.Parse(values)
+	return Parse(table, values)
+}
+
+// run returns the IDs of what a query string asks for.
+func run(t *testing.T, list []*sorted.Item, raw string) (ids string, total int) {
+	t.Helper()
+	q, err := parse(raw)
 	if err != nil {
 		t.Fatalf("%s: %v", raw, err)
 	}
-	found, total, err := q.Run(t.Context(), [][]*thing{list})
-	if err != nil {
-		t.Fatalf("%s: %v", raw, err)
-	}
-	// In how many pieces a list comes makes no difference.
+	found, total := runQuery(t, newPool(1), q, [][]*sorted.Item{list})
+	// In how many pieces a list comes makes no difference, nor on how many cores.
 	for size := range len(list) {
-		again, totalAgain, err := q.Run(t.Context(), slices.Collect(slices.Chunk(list, size+1)))
-		if !slices.Equal(again, found) || totalAgain != total || err != nil {
-			t.Errorf("%s: got %d of %d, %v in pieces of %d, and %d of %d as a whole", raw, len(again), totalAgain, err, size+1, len(found), total)
+		again, totalAgain := runQuery(t, newPool(3), q, slices.Collect(slices.Chunk(list, size+1)))
+		if !slices.Equal(again, found) || totalAgain != total {
+			t.Errorf("%s: got %d of %d in pieces of %d, and %d of %d as a whole", raw, len(again), totalAgain, size+1, len(found), total)
 		}
 	}
 	var b strings.Builder
 	for _, item := range found {
-		b.WriteString(strconv.Itoa(item.id))
+		b.WriteString(strconv.Itoa(item.ID))
 	}
 	return b.String(), total
+}
+
+// runQuery returns what a query finds.
+func runQuery(t testing.TB, p *pool, q *Query, blocks [][]*sorted.Item) (items []*sorted.Item, total int) {
+	t.Helper()
+	list, err := q.run(t.Context(), p, blocks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Release()
+	return slices.Concat(list.Pieces...), list.Total
 }
 
 func TestFiltersAndOrder(t *testing.T) {
@@ -183,6 +194,9 @@ func TestSlices(t *testing.T) {
 		{"_end=1000000000", "123456789"},
 		{"_start=2&_end=4", "34"},
 		{"_start=2&_end=2", ""},
+		{"_start=5&_end=4", ""},
+		{"_start=5&_end=4&_sort=-id", ""},
+		{"_sort=-id&_end=0", ""},
 		{"_limit=3", "123"},
 		{"_limit=0", ""},
 		{"_start=7&_limit=3", "89"},
@@ -250,7 +264,6 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"_start=1000000001", "_start" + whole0},
 		{"_start=1&_start=1", "_start" + once},
 		{"_end=x", "_end" + whole0},
-		{"_start=5&_end=4", "_end must be a whole number, 5 to 1000000000"},
 		{"_limit=-1", "_limit" + whole0},
 		{"_page=0", "_page" + whole1},
 		{"_page=-1", "_page" + whole1},
@@ -265,12 +278,9 @@ func TestMistakesAreNamed(t *testing.T) {
 		{strings.Repeat("x&", 1000) + "x", "The query must not have more than 1000 parameters"},
 	}
 	for _, test := range tests {
-		values, err := Values(test.query)
-		if err == nil {
-			_, err = schema.Parse(values)
-		}
-		var mistake Error
-		if !errors.As(err, &mistake) || err.Error() != test.want {
+		_, err := parse(test.query)
+		var e *rest.Error
+		if !errors.As(err, &e) || e.Status != 400 || e.Message != test.want {
 			t.Errorf("%.40s: got %v, want %s", test.query, err, test.want)
 		}
 	}
@@ -281,111 +291,45 @@ func TestMistakesAreNamed(t *testing.T) {
 
 func TestLinks(t *testing.T) {
 	tests := []struct {
-		target string
-		total  int
-		want   []string // page and relation
+		query, page string // page: the query of a link, for any page
+		total       int
+		want        []string // page and relation
 	}{
-		{"/things?_page=1&_limit=10", 25, []string{"1 first", "2 next", "3 last"}},
-		{"/things?_page=2&_limit=10", 25, []string{"1 first", "1 prev", "3 next", "3 last"}},
-		{"/things?_page=3&_limit=10", 25, []string{"1 first", "2 prev", "3 last"}},
-		{"/things?_page=4&_limit=10", 25, []string{"1 first", "3 prev", "3 last"}},
-		{"/things?_page=9&_limit=10", 25, []string{"1 first", "3 prev", "3 last"}},
-		{"/things?_page=1&_limit=10", 10, []string{"1 first", "1 last"}},
-		{"/things?_page=1&_limit=10", 0, []string{"1 first", "1 last"}},
-		{"/things?_page=2&_limit=10", 0, []string{"1 first", "1 prev", "1 last"}},
+		{"_page=1&_limit=10", "_limit=10&_page=%s", 25, []string{"1 first", "2 next", "3 last"}},
+		{"_page=2&_limit=10", "_limit=10&_page=%s", 25, []string{"1 first", "1 prev", "3 next", "3 last"}},
+		{"_page=3&_limit=10", "_limit=10&_page=%s", 25, []string{"1 first", "2 prev", "3 last"}},
+		{"_page=4&_limit=10", "_limit=10&_page=%s", 25, []string{"1 first", "3 prev", "3 last"}},
+		{"_page=9&_limit=10", "_limit=10&_page=%s", 25, []string{"1 first", "3 prev", "3 last"}},
+		{"_page=1&_limit=10", "_limit=10&_page=%s", 10, []string{"1 first", "1 last"}},
+		{"_page=1&_limit=10", "_limit=10&_page=%s", 0, []string{"1 first", "1 last"}},
+		{"_page=2&_limit=10", "_limit=10&_page=%s", 0, []string{"1 first", "1 prev", "1 last"}},
+		{"_page=2&_per_page=10", "_page=%s&_per_page=10", 25, []string{"1 first", "1 prev", "3 next", "3 last"}},
+		{"_page=9&_per_page=10", "_page=%s&_per_page=10", 25, []string{"1 first", "2 prev", "3 last"}},
 	}
 	for _, test := range tests {
-		r := httptest.NewRequest("GET", test.target+"&name_like=a%26b", nil)
-		q, err := schema.Parse(r.URL.Query())
+		raw := test.query + "&name_like=a%26b"
+		q, err := parse(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var want []string
 		for _, link := range test.want {
 			page, rel, _ := strings.Cut(link, " ")
-			want = append(want, fmt.Sprintf(`<http://example.com/things?_limit=10&_page=%s&name_like=a%%26b>; rel="%s"`, page, rel))
+			want = append(want, fmt.Sprintf(`<https://example.com/x/things?`+test.page+`&name_like=a%%26b>; rel="%s"`, page, rel))
 		}
-		if got := q.Links(r, test.total); got != strings.Join(want, ", ") {
-			t.Errorf("%s of %d:\ngot  %s\nwant %s", test.target, test.total, got, strings.Join(want, ", "))
+		if got := q.Links("https://example.com/x/things", raw, test.total); got != strings.Join(want, ", ") {
+			t.Errorf("%s of %d:\ngot  %s\nwant %s", test.query, test.total, got, strings.Join(want, ", "))
 		}
 	}
-
-	r := httptest.NewRequest("GET", "/things?_page=1", nil)
-	q, _ := schema.Parse(r.URL.Query())
-	r.TLS = new(tls.ConnectionState)
-	if got := q.Links(r, 1); !strings.HasPrefix(got, "<https://example.com/things?_page=1>") {
-		t.Errorf("over TLS: got %s", got)
-	}
-	r.Host = ""
-	if got := q.Links(r, 1); !strings.HasPrefix(got, "</things?_page=1>") {
-		t.Errorf("without a host: got %s", got)
-	}
-	q, _ = schema.Parse(nil)
-	if got := q.Links(r, 1); got != "" {
+	q, _ := parse("_start=3")
+	if got := q.Links("", "_start=3", 1); got != "" {
 		t.Errorf("without pages: got %s", got)
 	}
 }
 
-// TestLongListsAreFilteredToTheirEnds has lists that fill several blocks.
-func TestLongListsAreFilteredToTheirEnds(t *testing.T) {
-	names := make([]string, 3*blockSize+1)
-	for i := range names {
-		names[i] = []string{"a", "b", "c"}[i%3]
-	}
-	list := things(names...)
-	values, _ := Values("name=a&id_ne=4")
-	before := fmt.Sprint(values)
-	q, err := schema.Parse(values)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, total, err := q.Run(t.Context(), [][]*thing{list})
-	if want := blockSize; err != nil || total != want || found[0].id != 1 || found[total-1].id != len(list) {
-		t.Errorf("got %d from %d to %d, %v, want %d from 1 to %d", total, found[0].id, found[total-1].id, err, want, len(list))
-	}
-	if after := fmt.Sprint(values); after != before {
-		t.Errorf("Parse changed the parameters from %s to %s", before, after)
-	}
-
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, _, err := q.Run(ctx, [][]*thing{list}); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: got %v, want %v", err, context.Canceled)
-	}
-}
-
-// TestFirstIsTheStartOfTheSorted goes through lists longer than the room that
-// first keeps, in orders that make it keep the least and the most.
-func TestFirstIsTheStartOfTheSorted(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for _, size := range []int{1, 2, 999, 5000} {
-		ascending := make([]int, size)
-		for i := range ascending {
-			ascending[i] = i
-		}
-		descending := slices.Clone(ascending)
-		slices.Reverse(descending)
-		shuffled := slices.Clone(ascending)
-		random.Shuffle(size, func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		for name, list := range map[string][]int{"ascending": ascending, "descending": descending, "shuffled": shuffled} {
-			before := slices.Clone(list)
-			for _, n := range []int{1, 25, 998, 1001, 2500, 4999, 5000} {
-				n = min(n, size)
-				if got := first(n, size, slices.Collect(slices.Chunk(list, 700)), cmp.Compare[int]); !slices.Equal(got, ascending[:n]) {
-					t.Errorf("first %d of %d %s: got %v", n, size, name, got)
-				}
-			}
-			if !slices.Equal(list, before) {
-				t.Errorf("the %s list was changed", name)
-			}
-		}
-	}
-}
-
 func TestOfTwoMistakesTheSameIsNamed(t *testing.T) {
-	values, _ := Values("size.weight=x&id=x&id_gt=x&id_lt=x")
 	for range 20 {
-		if _, err := schema.Parse(values); err == nil || err.Error() != "id must be a number" {
+		if _, err := parse("size.weight=x&id=x&id_gt=x&id_lt=x"); err == nil || err.Error() != "id must be a number" {
 			t.Errorf("got %v, want the first in order of name", err)
 		}
 	}

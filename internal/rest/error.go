@@ -30,10 +30,10 @@ func Errorf(status int, format string, args ...any) *Error {
 	return &Error{Status: status, Message: fmt.Sprintf(format, args...)}
 }
 
-// Error returns the message, and the cause if there is one.
+// Error returns the text of the cause or, if there is none, the message.
 func (e *Error) Error() string {
 	if e.Cause != nil {
-		return e.Message + ": " + e.Cause.Error()
+		return e.Cause.Error()
 	}
 	return e.Message
 }

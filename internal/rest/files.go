@@ -26,10 +26,12 @@ var contentTypes = map[string]string{
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// Files returns the handlers of the files of fsys, by name, such as images/sedan.svg.
-// The entity tag of a file depends on its content alone, so it survives a restart.
-func Files(fsys fs.FS) (map[string]http.HandlerFunc, error) {
-	files := make(map[string]http.HandlerFunc)
+// AddFiles adds the routes of the files of fsys. index.html is at /, others are at their
+// names. A name that does not exist in a folder leads to the file of that folder in
+// fallbacks, if the two have the same extension. The entity tag of a file depends on its
+// content alone, so it survives a restart.
+func (t Routes) AddFiles(fsys fs.FS, fallbacks map[string]string, notFound http.HandlerFunc) error {
+	folders := make(map[string]map[string]http.HandlerFunc) // handlers by folder and name
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -40,10 +42,43 @@ func Files(fsys fs.FS) (map[string]http.HandlerFunc, error) {
 			err = fmt.Errorf("rest: %s is of no known type", name)
 		}
 		sum := sha256.Sum256(content)
-		files[name] = fileHandler(content, contentType, fmt.Sprintf(`"%x"`, sum[:8]))
+		folder := path.Dir(name)
+		if folders[folder] == nil {
+			folders[folder] = make(map[string]http.HandlerFunc)
+		}
+		folders[folder][path.Base(name)] = fileHandler(content, contentType, fmt.Sprintf(`"%x"`, sum[:8]))
 		return err
 	})
-	return files, err
+	for folder, handlers := range folders {
+		if folder != "." {
+			t["/"+folder+"/{name}"] = map[string]http.HandlerFunc{"GET": func(w http.ResponseWriter, r *http.Request) {
+				name, fallback := r.PathValue("name"), fallbacks[folder]
+				handler := handlers[name]
+				if handler == nil && path.Ext(name) == path.Ext(fallback) {
+					handler = handlers[fallback]
+				}
+				if handler == nil {
+					handler = notFound
+				}
+				handler(w, r)
+			}}
+			continue
+		}
+		for name, handler := range handlers {
+			if name != "index.html" {
+				t["/"+name] = map[string]http.HandlerFunc{"GET": handler}
+				continue
+			}
+			t["/{$}"] = map[string]http.HandlerFunc{"GET": func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/" { // ServeMux takes /%2F for it, too
+					notFound(w, r)
+					return
+				}
+				handler(w, r)
+			}}
+		}
+	}
+	return err
 }
 
 func fileHandler(content []byte, contentType, etag string) http.HandlerFunc {
@@ -59,6 +94,14 @@ func fileHandler(content []byte, contentType, etag string) http.HandlerFunc {
 		// Both may be ignored (RFC 9110, sections 14.2 and 13.2.1).
 		r.Header.Del("Range")
 		r.Header.Del("If-Match")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+		http.ServeContent(noRanges{w}, r, "", time.Time{}, bytes.NewReader(content))
 	}
+}
+
+// A noRanges takes out of an answer that ranges can be had.
+type noRanges struct{ http.ResponseWriter }
+
+func (w noRanges) WriteHeader(status int) {
+	w.Header().Del("Accept-Ranges")
+	w.ResponseWriter.WriteHeader(status)
 }

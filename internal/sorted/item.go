@@ -1,5 +1,7 @@
 package sorted
 
+import "iter"
+
 // MaxID is the largest ID that an item may have: JavaScript is not certain of
 // larger integers (RFC 7493, section 2.2).
 const MaxID = 1<<53 - 1
@@ -17,3 +19,16 @@ type Item struct {
 
 // JSON returns the item's JSON without the newline.
 func (i *Item) JSON() []byte { return i.Line[:len(i.Line)-1] }
+
+// JSON yields the JSON of the items of all blocks.
+func JSON(blocks [][]*Item) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, block := range blocks {
+			for _, item := range block {
+				if !yield(item.JSON()) {
+					return
+				}
+			}
+		}
+	}
+}

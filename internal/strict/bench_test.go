@@ -20,11 +20,12 @@ func BenchmarkDecode(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	var c car
 	line := []byte(`{"put":[` + audi + `]}`)
+	r := NewReader(nil)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(line)))
 	for b.Loop() {
 		c = car{}
-		r := NewReader(line)
+		r.Reset(line)
 		r.Object(func(string) {
 			r.Array(func(int) {
 				if _, canonical := carFields.Read(r, &c, nil); !canonical {

@@ -144,7 +144,7 @@ func FuzzDecode(f *testing.F) {
 			r := NewReader(body)
 			raw, canonical := carFields.Read(r, &v, wrong)
 			encoded, _ := rest.Encode(v)
-			if canonical && len(wrong) == 0 && string(raw)+"\n" != string(encoded) {
+			if canonical && string(raw)+"\n" != string(encoded) {
 				t.Fatalf("%q is called canonical, but encoded it is %q", raw, encoded)
 			}
 			if got := r.End(); wrong != nil && got == nil && !reflect.DeepEqual(wrong.Err(), err) {

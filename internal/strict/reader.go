@@ -52,6 +52,12 @@ func NewReader(data []byte) *Reader {
 	return &Reader{Subject: "The body", data: data, limit: math.MaxInt}
 }
 
+// Reset has r read data from its beginning, as a new Reader would. Those who read many
+// documents need only one Reader.
+func (r *Reader) Reset(data []byte) {
+	*r = Reader{Subject: r.Subject, data: data, limit: math.MaxInt, scratch: r.scratch}
+}
+
 // Err returns the first error, or nil. Those of the Reader are *[rest.Error], 400.
 func (r *Reader) Err() error { return r.err }
 
@@ -93,8 +99,7 @@ func (r *Reader) End() error {
 // Object reads an object. It calls member with the name of each member; member reads
 // the value. A value that it leaves is skipped.
 func (r *Reader) Object(member func(name string)) {
-	var buffer [4]string // most objects have no more, and then this costs no allocation
-	names := nameSet{few: buffer[:0]}
+	var names nameSet
 	for first := r.open('{'); r.more(first, '}'); first = false {
 		name := string(r.name())
 		r.unique(name, &names)
@@ -277,31 +282,27 @@ func (r *Reader) malformed(format string, args ...any) {
 
 // A nameSet holds the names of an object's members.
 type nameSet struct {
-	few  []string
-	many map[string]struct{} // once there are more than a few
+	few  [4]string // which take no allocation, and less time to compare with than to hash
+	n    int
+	more map[string]struct{} // those that are not among the few
 }
 
 // add reports whether name was not in the set.
 func (s *nameSet) add(name string) bool {
-	const few = 8 // which takes less time to compare with than to hash for
-	if s.many == nil {
-		for _, other := range s.few {
-			if other == name {
-				return false
-			}
-		}
-		if len(s.few) < few {
-			s.few = append(s.few, name)
-			return true
-		}
-		s.many = make(map[string]struct{})
-		for _, other := range s.few {
-			s.many[other] = struct{}{}
+	for _, other := range s.few[:s.n] {
+		if other == name {
+			return false
 		}
 	}
-	if _, found := s.many[name]; found {
-		return false
+	if s.n < len(s.few) {
+		s.few[s.n] = name
+		s.n++
+		return true
 	}
-	s.many[name] = struct{}{}
-	return true
+	if s.more == nil {
+		s.more = make(map[string]struct{})
+	}
+	before := len(s.more)
+	s.more[name] = struct{}{}
+	return len(s.more) > before
 }

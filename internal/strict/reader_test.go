@@ -63,9 +63,13 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("%s: got %v, %v, want %v", test.data, got, err, test.want)
 		}
 	}
-	deep := strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)
-	if _, err := document(deep); err != nil {
-		t.Errorf("%d arrays: got %v", maxDepth, err)
+	for _, data := range []string{
+		strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth),
+		"[" + strings.Repeat("[{}],", maxDepth) + "0]",
+	} {
+		if _, err := document(data); err != nil {
+			t.Errorf("%.20s: got %v", data, err)
+		}
 	}
 }
 

@@ -3,10 +3,8 @@ package strict
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
-	"unique"
 )
 
 // Decode reads a document that is one whole object into v, a pointer to a Go value that
@@ -22,62 +20,6 @@ func (t Table) Decode(data []byte, v any, id int) error {
 		*t[0].Number(v) = id
 	}
 	return d.document()
-}
-
-// maxElement bounds the elements of an array, in bytes. What is remembered of an element
-// while it is read, such as its names, may take fifty times its size.
-const maxElement = 1 << 20
-
-// DecodeArray reads a document that is an array of whole objects. It calls next for the
-// place of each: a pointer to a Go value that is still zero. An error of next ends the
-// reading and is returned. Other errors are those of Decode. Elements may be without ID;
-// no two may have the same.
-func (t Table) DecodeArray(data []byte, next func() (v any, err error)) error {
-	r := NewReader(data)
-	if !r.begins('[', "a JSON array") {
-		return r.err
-	}
-	wrong, inElement := Problems{}, Problems{}
-	indexes := make(map[int]int) // of the elements with an ID
-	r.Array(func(i int) {
-		r.limit = r.offset + maxElement
-		switch {
-		case wrong.full(): // there is no need to know more, if only the rest is JSON
-			r.Skip()
-		case r.Kind() != '{':
-			r.Skip()
-			wrong.Note(fmt.Sprintf("[%d]", i), "must be an object")
-		default:
-			v, err := next()
-			if err != nil {
-				r.Fail(err)
-				return
-			}
-			t.Read(r, v, inElement)
-			id := *t[0].Number(v)
-			if other, taken := indexes[id]; taken {
-				inElement.Note(t[0].Name, fmt.Sprintf("is also that of [%d]", other))
-			}
-			if id != 0 {
-				indexes[id] = i
-			}
-			for path, problem := range inElement {
-				wrong.Note(fmt.Sprintf("[%d].%s", i, path), problem)
-			}
-			clear(inElement)
-		}
-		if r.err == errTooLong {
-			r.err = nil // what follows says it better
-		}
-		if r.err == nil && r.offset > r.limit {
-			r.malformed("Element %d is larger than %d bytes", i, maxElement)
-		}
-		r.limit = math.MaxInt
-	})
-	if err := r.End(); err != nil {
-		return err
-	}
-	return wrong.Err()
 }
 
 // begins reports whether the document is of the kind wanted. If not, it fails.
@@ -113,7 +55,7 @@ func (t Table) Read(r *Reader, v any, wrong Problems) (raw []byte, canonical boo
 	if r.err != nil {
 		return nil, false
 	}
-	return r.data[start:r.offset], r.exact
+	return r.data[start:r.offset], r.exact && len(d.wrong) == 0
 }
 
 // A decoding is how an object becomes a Go value or a patch.
@@ -198,12 +140,16 @@ func (d *decoding) object(first, last, path int) {
 }
 
 // follows reads the name of a member and the colon if they come next in the simplest
-// form. The name of a member has no dot.
+// form. A name with a dot is no member's.
 func (r *Reader) follows(name string) bool {
-	data, end := r.data[r.offset:], 1+len(name)
-	if len(data) <= end+1 || string(data[1:end]) != name || data[0] != '"' || data[end] != '"' || data[end+1] != ':' ||
-		strings.IndexByte(name, '.') >= 0 {
+	data, end := r.data[r.offset:], len(name)+1
+	if len(data) < end+2 || data[0] != '"' || data[end] != '"' || data[end+1] != ':' {
 		return false
+	}
+	for i := range len(name) {
+		if data[i+1] != name[i] || name[i] == '.' {
+			return false
+		}
 	}
 	r.offset += end + 2
 	return true
@@ -225,7 +171,7 @@ func (d *decoding) value(i int) {
 // fields whose names begin with a path of that length: one, or those of an object. It
 // returns none if name is unknown.
 func (d *decoding) find(name []byte, first, last, path int) (from, to int) {
-	i := d.next // in most objects, the one
+	i := d.next // in most objects, the one; never in the middle of an object in the object
 	for range last - first {
 		if i >= last {
 			i = first
@@ -236,7 +182,7 @@ func (d *decoding) find(name []byte, first, last, path int) (from, to int) {
 				return i, i + 1
 			}
 			if rest[len(name)] == '.' {
-				return d.group(i, first, last, path+len(name)+len("."))
+				return i, d.end(i, last, path+len(name)+len("."))
 			}
 		}
 		i++
@@ -244,24 +190,20 @@ func (d *decoding) find(name []byte, first, last, path int) (from, to int) {
 	return 0, 0
 }
 
-// group returns the fields from first to last whose names begin as that of field i does,
-// up to length.
-func (d *decoding) group(i, first, last, length int) (from, to int) {
+// end returns the first field behind i and before last whose name does not begin as that
+// of field i does, up to length.
+func (d *decoding) end(i, last, length int) int {
 	path := d.table[i].Name[:length]
-	for from = i; from > first && strings.HasPrefix(d.table[from-1].Name, path); {
-		from--
+	for i < last && strings.HasPrefix(d.table[i].Name, path) {
+		i++
 	}
-	for to = i + 1; to < last && strings.HasPrefix(d.table[to].Name, path); {
-		to++
-	}
-	return from, to
+	return i
 }
 
 // unknown skips a member that no field has the name of.
 func (d *decoding) unknown(name string, others *nameSet, path string) {
 	d.in.unique(name, others)
 	d.in.colon()
-	d.in.exact = false
 	if !d.wrong.full() {
 		d.note(path+name, "is not a known field"+d.table.hint(name))
 	}
@@ -295,12 +237,13 @@ func (d *decoding) null() bool {
 
 // reset makes a field zero or empty.
 func (d *decoding) reset(f *Field) {
-	if d.patch != nil && f.required() {
+	if d.patch == nil {
+		return // it is
+	}
+	if f.required() {
 		d.note(f.Name, "is required")
 	}
-	if d.patch != nil {
-		d.patch.add(f, 0, "")
-	}
+	d.patch.add(f, 0, "")
 }
 
 // addressed reads the ID of an object that has it from the address.
@@ -358,9 +301,11 @@ func (d *decoding) text(f *Field) {
 		text = bytes.TrimSpace(text)
 		d.in.exact = d.in.exact && len(text) == length
 	}
-	s := string(text)
+	var s string
 	if f.Shared {
-		s = unique.Make(s).Value()
+		s = share(text)
+	} else {
+		s = string(text)
 	}
 	if d.checked {
 		if problem := f.textProblem(s, d.in.plain); problem != "" {

@@ -1,11 +1,14 @@
 package strict
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"cars/internal/rest"
 )
@@ -55,6 +58,7 @@ func TestDecodeAndPatch(t *testing.T) {
 		{`{"name":"a","count":-1,"more":{"in":{"odd":0.5}}}`, "count must not be negative; more.in.odd must be a whole number", ""},
 		{`{"name":"a","more.note":"x"}`, "more.note is not a known field", ""},
 		{`{"name":"a","more":{"in.add":7}}`, "more.in.add is not a known field", ""},
+		{`{"name":"a","count":1,"more.note":"x"}`, "more.note is not a known field", ""},
 		{`{"name":"a","more.in":{}}`, "more.in is not a known field", ""},
 		{`{"name":"a","more":{"in":{"":7,"o":1,"oddd":1}}}`, "more.in. is not a known field; more.in.o is not a known field; more.in.oddd is not a known field", ""},
 		{`{"name":"a","note":1,"More":{},"IN":1,"x":[{"x":{}}]}`, "IN is not a known field; More is not a known field; did you mean more?; note is not a known field; did you mean more.note?; x is not a known field", ""},
@@ -332,6 +336,116 @@ func TestDecodeArray(t *testing.T) {
 	exact := `[{"name":"a","x":"` + large[:maxElement-len(`{"name":"a","x":""}`)] + `"},1]`
 	if _, err := things(exact, 1); outcome(nil, err) != "[0].x is not a known field; [1] must be an object" {
 		t.Errorf("1 MiB: got %v", err)
+	}
+}
+
+func TestCanonical(t *testing.T) {
+	replace := func(from, to string) string { return strings.Replace(audi, from, to, 1) }
+	for _, test := range []struct {
+		object    string
+		canonical bool
+	}{
+		{audi, true},
+		{replace("Audi A4", `é😀<>&\"\\`), true},
+		{replace("42000", "-42000"), true}, // the sign is no matter of form
+		{replace("42000", "999999999999999999"), true},
+		{replace("{", "{ "), false},
+		{replace("}}", "}\t}"), false},
+		{replace(`:{`, `: {`), false},
+		{replace("2024", "-0"), false},
+		{replace("2024", "2024.0"), false},
+		{replace("2024", "2e3"), false},
+		{replace("42000", "1234567890123456789"), false},
+		{replace("Audi", "\\u0041udi"), false},
+		{replace("Audi", "\\/udi"), false},
+		{replace("Audi", "\\nudi"), false},
+		{replace("Audi", "\u2028udi"), false},
+		{replace(`"name"`, `"nam\u0065"`), false},
+		{replace(`"Sedan"`, `null`), false},
+		{replace(`"price":42000,`, ""), false},
+		{replace(`"id":1,`, ""), false},
+		{replace(`,"drivetrain":"All-Wheel Drive"`, ""), false},
+		{replace(`"year":2024,"price":42000`, `"price":42000,"year":2024`), false},
+		{replace(`"engine":"2.0L Inline-4",`, ""), false},
+		{audi[:strings.Index(audi, `,"details"`)] + "}", false},
+		{audi[:strings.Index(audi, `{"engine"`)] + "{}}", false},
+	} {
+		var c car
+		r := NewReader([]byte(" " + test.object + " "))
+		raw, canonical := carFields.Read(r, &c, nil)
+		if err := r.End(); err != nil || string(raw) != test.object || canonical != test.canonical {
+			t.Errorf("%s: got %s, %v, %v, want %v", test.object, raw, canonical, err, test.canonical)
+		}
+		encoded, _ := rest.Encode(c)
+		if canonical && string(encoded) != test.object+"\n" {
+			t.Errorf("%s: is encoded as %s", test.object, encoded)
+		}
+	}
+	unknown := audi[:len(audi)-1] + `,"x":1}`
+	if _, canonical := carFields.Read(NewReader([]byte(unknown)), new(car), Problems{}); canonical {
+		t.Errorf("%s is called canonical", unknown)
+	}
+	// What is trimmed is not stored as it stands there.
+	body := []byte(replace("Audi A4", "Audi A4 "))
+	for _, wrong := range []Problems{nil, {}} {
+		var c car
+		_, canonical := carFields.Read(NewReader(body), &c, wrong)
+		if trimmed := c.Name == "Audi A4"; trimmed == canonical || trimmed != (wrong != nil) {
+			t.Errorf("checked %v: got %q, canonical %v", wrong != nil, c.Name, canonical)
+		}
+	}
+}
+
+// Objects that were checked when they were written have only to be of the right types.
+func TestReadWithoutChecking(t *testing.T) {
+	for object, want := range map[string]string{
+		`{"id":999,"name":"","count":-5,"more":{"note":"much too long\u202e","in":{"odd":2},"link":"l"}}`: "999  -5 much too long\u202e l 2",
+		`{}`:                         "0  0   0",
+		`{"id":"5"}`:                 "id must be a number",
+		`{"name":5,"more":7}`:        "more must be an object; name must be a string",
+		`{"count":0.5,"colour":"x"}`: "colour is not a known field; count must be a whole number",
+		`{"count":1,"count":1}`:      `The key "count" occurs twice in one object; the second ends at offset 18`,
+		`[]`:                         "The body must have an object at offset 0",
+	} {
+		var v thing
+		r := NewReader([]byte(object))
+		thingFields.Read(r, &v, nil)
+		if got := outcome(v, r.End()); got != want {
+			t.Errorf("%s: got %s, want %s", object, got, want)
+		}
+	}
+}
+
+func TestReaderIsResetAndTextsAreShared(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // package unique forgets texts at a collection
+	r := NewReader([]byte(`x`))
+	r.Subject = "it"
+	r.Skip()
+	var a, b car
+	for _, c := range []*car{&a, &b} {
+		r.Reset([]byte(audi))
+		if carFields.Read(r, c, nil); r.End() != nil || a != *c {
+			t.Errorf("got %+v, %v", c, r.Err())
+		}
+	}
+	if unsafe.StringData(a.Category) != unsafe.StringData(b.Category) || unsafe.StringData(a.Name) == unsafe.StringData(b.Name) {
+		t.Error("want the category in memory once, and the name twice")
+	}
+	for i := range 10 * len(recent) {
+		text := fmt.Sprint(i)
+		if got := share([]byte(text)); got != text {
+			t.Fatalf("got %s, want %s", got, text)
+		}
+	}
+	if unsafe.StringData(share([]byte(a.Category))) != unsafe.StringData(a.Category) {
+		t.Error("the category is in memory twice once others were read")
+	}
+	if long := bytes.Repeat([]byte("x"), 1000); unsafe.StringData(share(long)) == unsafe.StringData(share(long)) {
+		t.Error("a long text is kept")
+	}
+	r.Reset([]byte(`x`))
+	if r.Skip(); r.Err() == nil || r.Err().Error() != "it cannot be read as JSON: error at offset 0" {
+		t.Errorf("got %v", r.Err())
 	}
 }
 

@@ -1,15 +1,11 @@
 package strict
 
 import (
-	"errors"
 	"math"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 )
-
-// errTooLong says that the limit of a Reader was passed. It is never sent.
-var errTooLong = errors.New("strict: value is too long")
 
 // peek skips space and returns the next byte, or 0 at the end.
 func (r *Reader) peek() byte {

@@ -1,0 +1,130 @@
+package query
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"cars/internal/rest"
+)
+
+// A pool bounds what all lists together take: cores while they are made, memory while
+// they are being answered.
+//
+// All cores but one (and one at least) are for lists: each list has one, and more lists
+// wait. The core that is left answers the other requests, which a busy Go scheduler would
+// not hear of for up to 20 ms: it looks at the network only when a core has nothing to
+// do. A list that is alone borrows the others' cores and that one, too, until another
+// list comes.
+type pool struct {
+	cores   int
+	turns   chan struct{} // a token for each list that has its turn
+	waiting atomic.Int64  // lists that have none yet
+	helpers atomic.Int64  // further goroutines that work for a list
+	held    atomic.Int64  // bytes that lists hold until they are released
+}
+
+func newPool(cores int) *pool {
+	return &pool{cores: cores, turns: make(chan struct{}, max(1, cores-1))}
+}
+
+// lists is the pool of this process, since the cores and the memory are the process's.
+var lists = newPool(runtime.GOMAXPROCS(0))
+
+const (
+	// fewBlocks is up to how many blocks are worked on at once and by the caller alone.
+	// They take less than a millisecond, which is less than to wait would.
+	fewBlocks = 4
+
+	// maxWaiting is how many lists may wait. The longest take some 50 ms, so that the
+	// last of them waits for a few seconds. Later ones had better come back.
+	maxWaiting = 128
+
+	// maxHeld is how many bytes lists may hold while they are being answered. A million
+	// matching items take 8 MB: 16 clients may read such lists as slowly as they like.
+	maxHeld = 128 << 20
+)
+
+// enter waits for a list's turn.
+func (p *pool) enter(ctx context.Context) error {
+	defer p.waiting.Add(-1)
+	if p.waiting.Add(1) > maxWaiting {
+		return unavailable("Too many lists are being made")
+	}
+	select {
+	case p.turns <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return rest.Gone(ctx)
+	}
+}
+
+// leave ends a list's turn.
+func (p *pool) leave() { <-p.turns }
+
+// hold takes what list needs out of the budget.
+func (p *pool) hold(list *List) error {
+	list.pool = p
+	list.held = 8 * int64(count(list.Pieces))
+	if p.held.Add(list.held) > maxHeld {
+		list.Release()
+		return unavailable("Too many lists are being answered")
+	}
+	return nil
+}
+
+// unavailable returns an error for a client that may ask again in a second.
+func unavailable(message string) error {
+	err := rest.Errorf(http.StatusServiceUnavailable, "%s", message)
+	err.RetryAfter = 1
+	return err
+}
+
+// share calls work in the caller's goroutine, and in others if cores are free. The
+// indexes 0 to n-1 are divided among the calls. Each call gets its own in ascending
+// order. Between two, other requests have their chance.
+func (p *pool) share(ctx context.Context, n int, work func(indexes iter.Seq[int])) error {
+	var next atomic.Int64
+	until := func(stop func() bool) iter.Seq[int] {
+		return func(yield func(int) bool) {
+			for ctx.Err() == nil && !stop() {
+				i := int(next.Add(1)) - 1
+				if i >= n || !yield(i) {
+					return
+				}
+				runtime.Gosched()
+			}
+		}
+	}
+	var helping sync.WaitGroup
+	for n > fewBlocks && p.borrow() {
+		helping.Go(func() {
+			defer p.helpers.Add(-1)
+			work(until(p.wanted))
+		})
+	}
+	work(until(func() bool { return false }))
+	helping.Wait()
+	if ctx.Err() != nil {
+		return rest.Gone(ctx)
+	}
+	return nil
+}
+
+// borrow takes a core that no list needs, if there is one. It is given back to
+// p.helpers.
+func (p *pool) borrow() bool {
+	if p.helpers.Add(1); p.wanted() {
+		p.helpers.Add(-1)
+		return false
+	}
+	return true
+}
+
+// wanted reports whether the cores that helpers have borrowed are wanted back.
+func (p *pool) wanted() bool {
+	return p.waiting.Load() > 0 || len(p.turns)+int(p.helpers.Load()) > p.cores
+}

@@ -1,0 +1,147 @@
+package query
+
+import (
+	"encoding/json"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// where reads _where: a condition in JSON, such as
+//
+//	{"year":{"gte":2020},"or":[{"category":{"eq":"SUV"}},{"details":{"horsepower":{"gt":400}}}]}
+//
+// All members must hold. The key of a member is a field, a part of a field's path, or one
+// of or and and, whose value is an array of such objects.
+func (p *parser) where(text string) error {
+	value, err := readJSON(text)
+	object, ok := value.(map[string]any)
+	if err != nil || !ok {
+		return malformed(`_where must be an object in JSON, such as {"year":{"gte":2020}}`)
+	}
+	holds, err := p.whereObject("", object)
+	p.q.add(holds)
+	return err
+}
+
+// readJSON reads a value in JSON. Its numbers are json.Number.
+func readJSON(text string) (value any, err error) {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&value); err != nil {
+		return nil, err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, malformed("more than one value")
+	}
+	return value, nil
+}
+
+// whereObject returns the condition that all members of object hold. Prefix is the path
+// to the object, with a dot at its end, or "".
+func (p *parser) whereObject(prefix string, object map[string]any) (condition, error) {
+	var conditions []condition
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		c, err := p.whereMember(prefix, key, object[key])
+		if err != nil {
+			return nil, err
+		}
+		conditions = append(conditions, c)
+	}
+	return all(conditions), nil
+}
+
+// whereMember returns the condition that a member of an object holds.
+func (p *parser) whereMember(prefix, key string, value any) (condition, error) {
+	if key == "or" || key == "and" {
+		return p.whereList(prefix, key, value)
+	}
+	path := prefix + key
+	f, found := p.field(path)
+	if !found && !p.hasFieldsIn(path) {
+		return nil, malformed("_where: %q is no field; there are %s", path, p.fieldNames())
+	}
+	object, ok := value.(map[string]any)
+	switch {
+	case !ok:
+		return nil, malformed(`_where: %s must be an object, such as {"eq":…}`, path)
+	case !found:
+		return p.whereObject(path+".", object)
+	}
+	var conditions []condition
+	for _, operator := range slices.Sorted(maps.Keys(object)) {
+		param := "_where: " + path + "." + operator
+		if !isOperator(operator) {
+			return nil, malformed("_where: %s: %q is no operator; there are %s", path, operator, operators)
+		}
+		values, ok := scalars(operator, object[operator])
+		if !ok {
+			return nil, malformed("%s must be a text or a number", param)
+		}
+		c, err := f.condition(param, operator, values)
+		if err != nil {
+			return nil, err
+		}
+		conditions = append(conditions, c)
+	}
+	return all(conditions), nil
+}
+
+// whereList returns the condition that one of the objects of a list holds, or all of
+// them do. Of an empty list, none does and all do.
+func (p *parser) whereList(prefix, key string, value any) (condition, error) {
+	list, ok := value.([]any)
+	var conditions []condition
+	for _, element := range list {
+		object, isObject := element.(map[string]any)
+		if ok = ok && isObject; !ok {
+			break
+		}
+		c, err := p.whereObject(prefix, object)
+		if err != nil {
+			return nil, err
+		}
+		conditions = append(conditions, c)
+	}
+	switch {
+	case !ok:
+		return nil, malformed("_where: %s%s must be an array of objects", prefix, key)
+	case key == "or":
+		return anyOf(conditions), nil
+	default:
+		return all(conditions), nil
+	}
+}
+
+// hasFieldsIn reports whether path is that of an object with fields.
+func (p *parser) hasFieldsIn(path string) bool {
+	for _, f := range p.table {
+		if strings.HasPrefix(f.Name, path+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// scalars returns the texts and numbers of an operator's value, as parameters have them:
+// one, or for in any number in an array.
+func scalars(operator string, value any) (values []string, ok bool) {
+	list, isList := value.([]any)
+	if !isList {
+		list = []any{value}
+	} else if operator != "in" {
+		return nil, false
+	}
+	for _, element := range list {
+		switch element := element.(type) {
+		case string:
+			values = append(values, element)
+		case json.Number:
+			values = append(values, element.String())
+		default:
+			return nil, false
+		}
+	}
+	return values, true
+}

@@ -1,0 +1,183 @@
+package store
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"cars/internal/journal"
+	"cars/internal/ops"
+	"cars/internal/rest"
+)
+
+// A File keeps items in a journal, whose lines say what each commit has changed. One
+// goroutine has the journal, and does all waiting for the disk.
+type File struct {
+	commits chan Commit // the owner sends, run receives, Close closes; has room for the one commit under way
+	events  chan Event  // run sends, the owner receives; has room for the one outcome
+	done    chan error  // run sends what came of closing the journal
+
+	// Of the goroutine in run.
+	journal *journal.Journal
+	state   State                // what the journal makes
+	live    int64                // size of a file that makes nothing else
+	notify  func(journal.Notice) // tells an operator
+	trouble string               // the last error that an operator was told of, while it lasts
+
+	// For other goroutines.
+	size    atomic.Int64
+	failure atomic.Pointer[error]
+	batches *ops.Histogram // nil without metrics
+	syncs   *ops.Histogram
+}
+
+// FileOptions say how a file is opened.
+type FileOptions struct {
+	ReadOnly bool                        // neither lock the file nor write to it
+	Initial  State                       // what a file that does not exist is created with
+	Read     ReadItem                    // reads an item
+	Notify   func(notice journal.Notice) // is told what an operator should know; called by any goroutine
+	Progress func(lines int)             // is told about once a second how far loading is
+}
+
+// OpenFile opens the file at path and returns what it has. Errors are sentences for the
+// user that name the file.
+func OpenFile(path string, options FileOptions) (*File, State, error) {
+	f := &File{
+		commits: make(chan Commit, 1),
+		events:  make(chan Event, 1),
+		done:    make(chan error, 1),
+		notify:  options.Notify,
+	}
+	var l loader
+	l.read = options.Read
+	l.progress = options.Progress
+	j, err := journal.Open(path, journal.Options{ReadOnly: options.ReadOnly, Notify: options.Notify, Synced: f.synced}, lines(options.Initial), l.decode)
+	if err != nil {
+		return nil, State{}, err
+	}
+	f.journal, f.state = j, l.state()
+	for item := range f.state.Items.All() {
+		f.live += lineSize(item)
+	}
+	f.size.Store(j.Size())
+	go f.run()
+	return f, f.state, nil
+}
+
+func (f *File) Commit(c Commit)      { f.commits <- c }
+func (f *File) Confirm()             {}
+func (f *File) Events() <-chan Event { return f.events }
+func (f *File) Shared() bool         { return false }
+
+func (f *File) Failed() error {
+	if err := f.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (f *File) AddMetrics(r *ops.Registry) {
+	r.Gauge("cars_journal_bytes", "Size of the catalogue's file.", func() float64 { return float64(f.size.Load()) })
+	f.batches = r.Histogram("cars_journal_batch_writes", "Writes in a batch that was made durable.", 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+	f.syncs = r.Histogram("cars_journal_sync_seconds", "Time that the disk took to make a batch durable.", 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+}
+
+func (f *File) synced(d time.Duration) {
+	if f.syncs != nil {
+		f.syncs.Observe(d.Seconds())
+	}
+}
+
+// Close lets other processes use the file.
+func (f *File) Close() error {
+	close(f.commits)
+	return <-f.done
+}
+
+// run makes commits durable, one after the other.
+func (f *File) run() {
+	f.compactIfWorthwhile()
+	for {
+		select {
+		case c, ok := <-f.commits:
+			if !ok {
+				f.done <- f.journal.Close()
+				return
+			}
+			f.events <- Event{Kind: Committed, Err: f.commit(c)}
+		case c := <-f.journal.Compacted():
+			f.journal.Finish(c)
+		}
+		f.compactIfWorthwhile()
+		f.size.Store(f.journal.Size())
+		if err := f.journal.Failed(); err != nil && f.failure.Load() == nil {
+			f.failure.Store(&err)
+		}
+	}
+}
+
+// commit appends the line of c, if it changes anything.
+func (f *File) commit(c Commit) error {
+	line, grown := encode(c.Before, c.After)
+	if line != nil {
+		err := f.journal.Append(line)
+		if errors.Is(err, journal.ErrFull) && f.makeRoom() {
+			err = f.journal.Append(line)
+		}
+		if err != nil {
+			f.tell(err)
+			return answer(err)
+		}
+		f.trouble = ""
+	}
+	f.state = c.After
+	f.live += grown
+	if f.batches != nil {
+		f.batches.Observe(float64(c.Writes))
+	}
+	return nil
+}
+
+// tell tells an operator of err, unless it was the last thing told: the log may be on the
+// disk that is full.
+func (f *File) tell(err error) {
+	if err.Error() != f.trouble && f.notify != nil {
+		f.notify(journal.Notice{Level: slog.LevelError, Message: "A change could not be stored", Attrs: []slog.Attr{slog.Any("error", err)}})
+	}
+	f.trouble = err.Error()
+}
+
+// answer returns the error for the client, with err as its cause.
+func answer(err error) error {
+	if errors.Is(err, journal.ErrFull) {
+		return &rest.Error{Status: http.StatusInsufficientStorage, Message: "Nothing was changed: there is no room on the disk", Cause: err}
+	}
+	failed := &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the change could not be stored", Cause: err, RetryAfter: 1}
+	if errors.Is(err, journal.ErrFailed) {
+		failed.Message = "The change could not be stored, and nothing can be until the server is started anew; reading goes on"
+		failed.RetryAfter = 0
+	}
+	return failed
+}
+
+// compactIfWorthwhile begins to compact a file that is more than twice as long as it
+// needs to be, if it is long, or if there would soon be no room for that any more.
+func (f *File) compactIfWorthwhile() {
+	const long = 1 << 20
+	if size := f.journal.Size(); size > 2*f.live && (size > long || f.journal.Room() < size) {
+		f.journal.Compact(lines(f.state))
+	}
+}
+
+// makeRoom compacts the file, if that gives back more than half of it, and reports whether
+// it may have given back some. A compaction that is under way takes room, too, until its end.
+func (f *File) makeRoom() bool {
+	worthwhile := f.journal.Compacted() != nil || f.journal.Size() > 2*f.live && f.journal.Compact(lines(f.state))
+	for f.journal.Compacted() != nil {
+		f.journal.Finish(<-f.journal.Compacted())
+	}
+	return worthwhile
+}

@@ -1,0 +1,84 @@
+// Package store keeps what must survive: items, and which IDs have been given. It knows
+// neither what the items are nor who asks for them.
+//
+// One goroutine, the owner, holds the newest [State]. It calls a [Store] to make another
+// durable, and is told what came of it on a channel. A store never blocks its owner.
+package store
+
+import (
+	"errors"
+
+	"cars/internal/ops"
+	"cars/internal/sorted"
+)
+
+// A State is all that a store keeps. It never changes; a change makes another.
+type State struct {
+	Items  sorted.List
+	NextID int // the lowest ID that is above all that ever were in use
+}
+
+// A Commit is a step from one state to another, to be made durable wholly or not at all.
+type Commit struct {
+	Before, After State
+	Writes        int // how many requests share the commit, for the metrics
+}
+
+// A Store makes states durable. Its methods but Failed and AddMetrics are called by the
+// owner alone.
+type Store interface {
+	// Commit makes c durable. It returns at once; an event of kind Committed tells the
+	// outcome. The owner makes one commit at a time, always from the newest state that
+	// it knows. A commit that changes nothing fails if c.Before is no longer the newest.
+	Commit(c Commit)
+
+	// Confirm asks whether the newest state that the owner knows is current. It returns at
+	// once. An event of kind Confirmed tells the outcome, and comes after those of
+	// all changes that others had made when Confirm was called. Only the owner of a
+	// shared store calls it, and makes one call at a time.
+	Confirm()
+
+	// Events is the channel on which the store reports, in the order of what happened.
+	Events() <-chan Event
+
+	// Shared reports whether others write to what this store keeps. If not, the only
+	// events are the outcomes of commits.
+	Shared() bool
+
+	// Failed returns why nothing can be stored until the program is started anew, or nil.
+	// It is called by any goroutine.
+	Failed() error
+
+	// AddMetrics adds the store's metrics. They are read by any goroutine.
+	AddMetrics(r *ops.Registry)
+
+	// Close ends the store when the last commit has ended, and returns when its
+	// goroutines have. There is no commit after it.
+	Close() error
+}
+
+// A Kind says what an event tells.
+type Kind int
+
+const (
+	Committed Kind = iota // what came of a commit
+	Changed               // others have made State
+	Confirmed             // what came of a confirmation
+)
+
+// An Event is what a store reports.
+type Event struct {
+	Kind Kind
+
+	// Err is nil if the commit is durable, even should the power fail now, or if the
+	// newest state was current when Confirm was called. It is ErrConflict if others
+	// were first: nothing has changed, what they did has been told as Changed, and the
+	// owner judges again. All others are of type *rest.Error: the disk is full, or
+	// nothing can be stored.
+	Err error
+
+	State State // with Changed
+}
+
+// ErrConflict says that others have written since the state by which a commit was made.
+var ErrConflict = errors.New("store: others were first")
