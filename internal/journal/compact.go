@@ -6,6 +6,8 @@ import (
 	"iter"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"syscall"
 	"time"
 )
 
@@ -23,7 +25,6 @@ type compacting struct {
 
 	retryAt   time.Time     // no attempt before
 	retryWait time.Duration // from the last failure to retryAt
-	never     bool          // no attempt at all
 	trouble   string        // what was last told to have failed
 }
 
@@ -32,6 +33,7 @@ type compacting struct {
 const (
 	minRetryWait = 10 * time.Second
 	maxRetryWait = time.Hour
+	never        = 100 * 365 * 24 * time.Hour
 )
 
 // A Compaction is a report of a compaction that is under way, for Finish.
@@ -47,7 +49,7 @@ type Compaction struct {
 // receive from Compacted and call Finish. begun is false if nothing was begun: one
 // compaction is under way, the last has failed a short while ago, or it makes no sense.
 func (j *Journal) Compact(entries iter.Seq[[]byte]) (begun bool) {
-	if j.options.ReadOnly || j.failed != nil || j.compacted != nil || j.never || time.Now().Before(j.retryAt) {
+	if j.options.ReadOnly || j.failed != nil || j.compacted != nil || time.Now().Before(j.retryAt) {
 		return false
 	}
 	j.compacted = make(chan Compaction, 1)
@@ -104,7 +106,7 @@ func (j *Journal) Finish(c Compaction) {
 // takeOver puts temp into the place of the journal's file.
 func (j *Journal) takeOver(temp *tempFile) error {
 	old := j.file
-	now, err := j.fs.replace(temp.path, j.path, temp.file, old)
+	now, err := j.fs.replace(j.path, temp.file, old)
 	j.file = now
 	switch {
 	case now == nil:
@@ -124,27 +126,29 @@ func (j *Journal) takeOver(temp *tempFile) error {
 // explainCompaction decides what a compaction that has failed with err leads to, and
 // tells it.
 func (j *Journal) explainCompaction(err error) {
-	next := slog.String("next", "never")
-	switch {
-	case errors.Is(err, ErrFailed):
-	case errors.Is(err, errReplaced):
+	if errors.Is(err, errReplaced) {
 		err = j.fail(err)
-	case isForGood(err):
-		j.never = true
-	default:
-		j.retryWait = min(max(2*j.retryWait, minRetryWait), maxRetryWait)
-		j.retryAt = time.Now().Add(j.retryWait)
-		next = slog.Duration("next", j.retryWait)
 	}
-	if err.Error() == j.trouble {
-		return
+	level, message, next := slog.LevelWarn, "The compaction failed; the old file stays in force", "never"
+	if j.failed != nil {
+		level, message = slog.LevelError, "The compaction failed, and with it the file"
+	} else if j.retryWait = min(max(2*j.retryWait, minRetryWait), maxRetryWait); isForGood(err) {
+		j.retryWait = never
+	} else {
+		next = "in " + j.retryWait.String()
+	}
+	j.retryAt = time.Now().Add(j.retryWait)
+	if err.Error() != j.trouble {
+		j.notify(level, message, "", slog.Any("error", err), slog.String("next", next))
 	}
 	j.trouble = err.Error()
-	if j.failed != nil {
-		j.notify(slog.LevelError, "The compaction failed, and the file with it", "", slog.Any("error", err))
-		return
-	}
-	j.notify(slog.LevelWarn, "The compaction failed; the old file stays in force", "", slog.Any("error", err), next)
+}
+
+// isForGood reports whether a compaction that failed with err would always do so: the
+// file is a mount point, as in a container, or another user's in a sticky folder, or
+// this user may not write to the folder.
+func isForGood(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EBUSY, syscall.EXDEV, syscall.EPERM, syscall.EACCES, syscall.EROFS}, func(e error) bool { return errors.Is(err, e) })
 }
 
 // endCompaction ends the compaction that is under way, if there is one.

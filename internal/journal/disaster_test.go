@@ -158,8 +158,8 @@ func TestFailedCompaction(t *testing.T) {
 			if final != (n <= calls && bytes.Contains(fsys.content("j"), []byte("[0,1,2,7]")) && compacted == 0) {
 				t.Errorf("%s: failed is %v with file %q", name, j.Failed(), fsys.content("j"))
 			}
-			if forGood := isForGood(fault.err) && warned > 0; forGood != j.never {
-				t.Errorf("%s: never tried again is %v, want %v", name, j.never, forGood)
+			if forGood := isForGood(fault.err) && warned > 0; forGood != (j.retryWait == never) {
+				t.Errorf("%s: never tried again is %v, want %v", name, j.retryWait == never, forGood)
 			}
 			want := []int{0, 1, 2, 7}
 			if !final {
@@ -168,7 +168,7 @@ func TestFailedCompaction(t *testing.T) {
 				}
 				want = append(want, 8)
 				for range 3 {
-					if !j.never {
+					if j.retryWait != never {
 						j.retryAt = time.Time{}
 					}
 					j.Compact(entries(adding(want...)))

@@ -12,25 +12,19 @@ import (
 // A fileSystem is what a journal needs of the operating system. Tests have one
 // that fails.
 type fileSystem interface {
-	// resolve returns the path of the file that a symbolic link leads to, and others
-	// as they are.
-	resolve(path string) string
 	// lock takes an exclusive lock that lasts until it is closed, or the process ends.
 	// It fails with errLocked if another has it.
 	lock(path string) (io.Closer, error)
-	// open opens a file for reading and writing, and takes its own lock where that leaves
-	// others free to read it. It fails with errLocked if another has it.
-	open(path string) (file, error)
-	// openToRead opens a file for reading, without a lock.
-	openToRead(path string) (file, error)
-	// create opens a file for reading and writing, without its lock, and makes it if it
-	// does not exist: with the permissions of the file like, unless that is nil.
+	// open opens a file that exists. Unless it is to be read only, it takes the file's own
+	// lock, too, where that leaves others free to read; errLocked says that another has it.
+	open(path string, readOnly bool) (file, error)
+	// create opens a file without its lock, and makes it if it does not exist: with the
+	// permissions of the file like, unless that is nil.
 	create(path string, like file) (file, error)
-	// replace renames the open file temp, which is at from, to the path of the open
-	// file old. It returns the open file that has that path afterwards, with its lock:
-	// temp, or old if it fails. It returns nil if neither is open any more.
-	replace(from, path string, temp, old file) (file, error)
-	rename(from, to string) error
+	// replace renames temp, which is at path + ".tmp", to path, where old is unless that is
+	// nil. It returns the open file that is at path then, with its lock: temp, or old if
+	// it fails, or nil if old is not open any more.
+	replace(path string, temp, old file) (file, error)
 	remove(path string) error
 	// syncDir makes the names in a folder durable.
 	syncDir(path string) error
@@ -60,8 +54,9 @@ var (
 // disk is the operating system's fileSystem.
 type disk struct{}
 
-// resolve follows links to files that do not exist yet, too.
-func (disk) resolve(path string) string {
+// resolve returns the path of the file that a symbolic link leads to, which may not
+// exist yet. It returns other paths as they are.
+func resolve(path string) string {
 	for range 40 { // more are a circle
 		target, err := os.Readlink(path)
 		if err != nil {
@@ -75,31 +70,9 @@ func (disk) resolve(path string) string {
 	return path
 }
 
-func (disk) rename(from, to string) error { return os.Rename(from, to) }
-func (disk) remove(path string) error     { return os.Remove(path) }
+func (disk) remove(path string) error { return os.Remove(path) }
 
-func (disk) open(path string) (file, error) {
-	f, err := openRegular(path, os.O_RDWR)
-	if err != nil {
-		return nil, err
-	}
-	if err := lockOpen(f); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-func (disk) openToRead(path string) (file, error) {
-	f, err := openRegular(path, os.O_RDONLY)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
-// openRegular opens a file that exists, and is one.
-func openRegular(path string, flag int) (*os.File, error) {
+func (disk) open(path string, readOnly bool) (file, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -110,15 +83,22 @@ func openRegular(path string, flag int) (*os.File, error) {
 	case !info.Mode().IsRegular(): // opening a pipe would wait
 		return nil, errNotRegular
 	}
+	flag, what := os.O_RDWR, "write to it"
+	if readOnly {
+		flag, what = os.O_RDONLY, "read it"
+	}
 	f, err := os.OpenFile(path, flag, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		what := "write to it"
-		if flag == os.O_RDONLY {
-			what = "read it"
-		}
 		return nil, fmt.Errorf("its mode is %04o, and this user may not %s; change its mode or owner, or choose another file", info.Mode().Perm(), what)
 	}
-	return f, err
+	if err == nil && !readOnly {
+		err = lockOpen(f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func (disk) create(path string, like file) (file, error) {
@@ -139,19 +119,13 @@ func (disk) create(path string, like file) (file, error) {
 }
 
 func (disk) size(path string, f file) (int64, error) {
-	there, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, errReplaced
-	}
+	ours, err := f.(*os.File).Stat()
 	if err != nil {
 		return 0, err
 	}
-	ours, err := f.(*os.File).Stat()
-	if err == nil && !os.SameFile(there, ours) {
+	there, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(there, ours) {
 		err = errReplaced
 	}
-	if err != nil {
-		return 0, err
-	}
-	return ours.Size(), nil
+	return ours.Size(), err
 }

@@ -41,19 +41,20 @@ func lockFault(err error) error {
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		return errLocked
-	case isOneOf(err, syscall.ENOLCK, syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.ENOSYS):
+	case errors.Is(err, syscall.ENOLCK), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOSYS):
 		return fmt.Errorf("%w (%w)", errNoLocks, err)
 	}
 	return err
 }
 
-// replace has both files open all the time, so nothing has to be opened again when
-// it fails.
-func (disk) replace(from, path string, temp, old file) (file, error) {
-	if err := lockOpen(temp.(*os.File)); err != nil {
-		return old, err
+// replace has both files open all the time: where it fails, nothing has to be opened
+// again.
+func (disk) replace(path string, temp, old file) (file, error) {
+	err := lockOpen(temp.(*os.File))
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
 	}
-	if err := os.Rename(from, path); err != nil {
+	if err != nil {
 		return old, err
 	}
 	return temp, nil
@@ -71,22 +72,4 @@ func (disk) syncDir(path string) error {
 	return nil
 }
 
-func isFull(err error) bool { return isOneOf(err, syscall.ENOSPC, syscall.EDQUOT) }
-
-func isReadOnly(err error) bool { return isOneOf(err, syscall.EROFS) }
-
-// isForGood reports whether a compaction that failed with err would always do so:
-// the file is a mount point, as in a container, or another user's in a sticky folder,
-// or this user may not write to the folder.
-func isForGood(err error) bool {
-	return isOneOf(err, syscall.EBUSY, syscall.EXDEV, syscall.EPERM, syscall.EACCES, syscall.EROFS)
-}
-
-func isOneOf(err error, list ...error) bool {
-	for _, one := range list {
-		if errors.Is(err, one) {
-			return true
-		}
-	}
-	return false
-}
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

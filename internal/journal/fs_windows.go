@@ -10,7 +10,6 @@ import (
 // Error codes of the Windows API that package syscall does not name.
 const (
 	errorSharingViolation = syscall.Errno(32)
-	errorWriteProtect     = syscall.Errno(19)
 	errorHandleDiskFull   = syscall.Errno(39)
 	errorDiskFull         = syscall.Errno(112)
 )
@@ -39,11 +38,13 @@ func lockOpen(*os.File) error { return nil }
 
 // replace closes both files, which could not be renamed while they are open, and
 // opens the one that has the path then. Both have been synced.
-func (d disk) replace(from, path string, temp, old file) (file, error) {
+func (d disk) replace(path string, temp, old file) (file, error) {
 	temp.Close()
-	old.Close()
-	renamed := os.Rename(from, path)
-	f, err := d.open(path)
+	if old != nil {
+		old.Close()
+	}
+	renamed := os.Rename(path+".tmp", path)
+	f, err := d.open(path, false)
 	if err != nil {
 		return nil, errors.Join(renamed, err)
 	}
@@ -56,9 +57,3 @@ func (disk) syncDir(string) error { return nil }
 func isFull(err error) bool {
 	return errors.Is(err, errorDiskFull) || errors.Is(err, errorHandleDiskFull)
 }
-
-func isReadOnly(err error) bool { return errors.Is(err, errorWriteProtect) }
-
-// isForGood is unknown on Windows: a file that cannot be replaced may only be open
-// in another program for a moment.
-func isForGood(error) bool { return false }

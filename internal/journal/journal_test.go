@@ -267,7 +267,7 @@ func TestFailedCompactionIsTriedAgainLater(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		const want = "WARN The compaction failed; the old file stays in force [file=j error=input/output error next=10s]\n"
+		const want = "WARN The compaction failed; the old file stays in force [file=j error=input/output error next=in 10s]\n"
 		if told.String() != want {
 			t.Errorf("got notices %q, want only %q", &told, want)
 		}

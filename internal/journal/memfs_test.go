@@ -192,18 +192,12 @@ func (m *memFS) room(string) int64 {
 	return m.limit - m.used(nil)
 }
 
-func (m *memFS) resolve(path string) string { return path }
-
 func (m *memFS) lock(path string) (io.Closer, error) {
 	return m.openFile(path, true, true)
 }
 
-func (m *memFS) open(path string) (file, error) {
-	return m.openFile(path, false, true)
-}
-
-func (m *memFS) openToRead(path string) (file, error) {
-	return m.openFile(path, false, false)
+func (m *memFS) open(path string, readOnly bool) (file, error) {
+	return m.openFile(path, false, !readOnly)
 }
 
 func (m *memFS) openFile(path string, create, lock bool) (file, error) {
@@ -242,34 +236,21 @@ func (m *memFS) create(path string, like file) (file, error) {
 }
 
 // replace is that of Unix.
-func (m *memFS) replace(from, path string, temp, old file) (file, error) {
-	m.mu.Lock()
-	err := m.step()
-	if err == nil {
-		err = temp.(*memFile).lock()
-	}
-	m.mu.Unlock()
-	if err == nil {
-		err = m.rename(from, path)
-	}
-	if err != nil {
-		return old, err
-	}
-	return temp, nil
-}
-
-func (m *memFS) rename(from, to string) error {
+func (m *memFS) replace(path string, temp, old file) (file, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
-		return err
+		return old, err
 	}
-	if m.names[from] == nil {
-		return fs.ErrNotExist
+	if err := temp.(*memFile).lock(); err != nil {
+		return old, err
 	}
-	m.names[to] = m.names[from]
-	delete(m.names, from)
-	return nil
+	if err := m.step(); err != nil {
+		return old, err
+	}
+	m.names[path] = m.names[path+".tmp"]
+	delete(m.names, path+".tmp")
+	return temp, nil
 }
 
 func (m *memFS) remove(path string) error {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // A decoder makes a function of an entry, which does what the entry says. The entry is
@@ -29,7 +30,7 @@ func Open(path string, options Options, initial iter.Seq[[]byte], decode func(en
 
 func open(fsys fileSystem, path string, options Options, initial iter.Seq[[]byte], decode decoder) (*Journal, error) {
 	path = filepath.Clean(path)
-	j := &Journal{options: options, fs: fsys, name: path, path: fsys.resolve(path)}
+	j := &Journal{options: options, fs: fsys, name: path, path: resolve(path)}
 	load := func() error { return j.load(initial, decode) }
 	if options.ReadOnly {
 		load = func() error { return j.read(decode) }
@@ -49,12 +50,12 @@ func (j *Journal) load(initial iter.Seq[[]byte], decode decoder) (err error) {
 	if err := j.fs.remove(j.path + ".tmp"); err == nil {
 		j.notify(slog.LevelWarn, "Removed a file that was left when writing it was cut short", ".tmp")
 	}
-	j.file, err = j.fs.open(j.path)
+	j.file, err = j.fs.open(j.path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := j.create(initial); err != nil {
 			return j.explain("cannot be created", err)
 		}
-		j.file, err = j.fs.open(j.path)
+		err = nil
 	}
 	if err != nil {
 		return j.explain("cannot be opened", err)
@@ -71,7 +72,7 @@ func (j *Journal) load(initial iter.Seq[[]byte], decode decoder) (err error) {
 
 // read replays the file, and leaves it as it is.
 func (j *Journal) read(decode decoder) error {
-	f, err := j.fs.openToRead(j.path)
+	f, err := j.fs.open(j.path, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("journal: %s does not exist, and is not created by a server that is read-only; start one that may write first", j.name)
 	}
@@ -128,7 +129,7 @@ func (j *Journal) explain(what string, err error) error {
 		advice = "; choose a folder on a local disk"
 	case errors.Is(err, fs.ErrPermission):
 		advice = "; choose a folder that can be written to"
-	case isReadOnly(err):
+	case errors.Is(err, syscall.EROFS):
 		advice = "; choose a folder that can be written to, or only read the file: -read-only"
 	case errors.Is(err, fs.ErrNotExist):
 		advice = "; create its folder first"
@@ -144,11 +145,7 @@ func (j *Journal) create(entries iter.Seq[[]byte]) error {
 	temp := &tempFile{fs: j.fs, path: j.path + ".tmp"}
 	err := temp.write(entries, nil)
 	if err == nil {
-		err = temp.Close()
-		temp.file = nil
-	}
-	if err == nil {
-		err = j.fs.rename(temp.path, j.path)
+		j.file, err = j.fs.replace(j.path, temp.file, nil)
 	}
 	if err != nil {
 		temp.discard()

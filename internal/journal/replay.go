@@ -47,36 +47,27 @@ type section struct {
 // order on its own goroutine, until the first that is bad. It returns where the
 // last good one begins, or -1 if there is none.
 //
-// Sections travel down one channel in the order of the file, each with a channel
-// of its own on which the goroutine that decodes it says that it is done. So they
-// may overtake each other on the way, and arrive in order all the same. The
-// channel's capacity is what bounds how many are on the way.
+// Each section is decoded by a goroutine of its own. They wait in a queue, in the order
+// of the file, with one section for each core and one to go on with.
 func replay(f file, size int64, decode decoder) (last int64, bad *badLine, err error) {
-	sections := make(chan *section, runtime.GOMAXPROCS(0))
-	stop := make(chan struct{})
 	var decoders sync.WaitGroup
 	defer decoders.Wait()
-	go func() {
-		defer close(sections)
-		for offset := int64(0); offset < size; {
-			data, failed := readLines(f, offset, size)
-			if failed != nil {
-				err = failed // to be read when sections is closed
-				return
+	var queue []*section
+	last = -1
+	for offset, lines := int64(0), 0; offset < size || len(queue) > 0; {
+		if offset < size && len(queue) <= runtime.GOMAXPROCS(0) {
+			data, err := readLines(f, offset, size)
+			if err != nil {
+				return last, nil, err
 			}
 			s := &section{offset: offset, data: data, decoded: make(chan struct{})}
-			offset += int64(len(data))
 			decoders.Go(func() { s.decode(decode) })
-			select {
-			case sections <- s:
-			case <-stop:
-				return
-			}
+			queue = append(queue, s)
+			offset += int64(len(data))
+			continue
 		}
-	}()
-	last = -1
-	lines := 0
-	for s := range sections {
+		s := queue[0]
+		queue = queue[1:]
 		<-s.decoded
 		for _, apply := range s.apply {
 			apply()
@@ -84,23 +75,15 @@ func replay(f file, size int64, decode decoder) (last int64, bad *badLine, err e
 		if len(s.apply) > 0 {
 			last = s.last
 		}
-		lines += s.lines
-		if s.bad != nil {
-			bad = s.bad
-			close(stop)
-			break
+		if lines += s.lines; s.bad != nil {
+			s.bad.number = lines
+			if last >= 0 {
+				s.bad.torn, err = isTorn(f, s.bad.start, size)
+			}
+			return last, s.bad, err
 		}
 	}
-	for range sections { // until the reader has ended
-	}
-	if bad == nil {
-		return last, nil, err
-	}
-	bad.number = lines
-	if last >= 0 {
-		bad.torn, err = isTorn(f, bad.start, size)
-	}
-	return last, bad, err
+	return last, nil, nil
 }
 
 // sectionSize is how much is read at once, in bytes: long enough that handing it
