@@ -9,6 +9,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"cars/internal/disk"
 )
 
 // compacting is what a Journal knows of the compaction that is under way, and of the
@@ -55,7 +57,7 @@ func (j *Journal) Compact(entries iter.Seq[[]byte]) (begun bool) {
 	j.compacted = make(chan Compaction, 1)
 	j.quit = make(chan struct{})
 	c := Compaction{temp: &tempFile{fs: j.fs, path: j.path + ".tmp", quit: j.quit}, end: j.size}
-	go func(compacted chan<- Compaction, like file) {
+	go func(compacted chan<- Compaction, like disk.File) {
 		c.err = c.temp.write(entries, like)
 		compacted <- c
 	}(j.compacted, j.file)
@@ -68,11 +70,11 @@ func (j *Journal) Compacted() <-chan Compaction { return j.compacted }
 
 // Finish puts the new file in the place of the old one. If much was appended since,
 // the compaction first goes on, and reports once more. Notify is told of the outcome,
-// of the same failure only once. If it fails, the old file stays in force, unless
+// of the same failure only once. If it fails, the old disk.File stays in force, unless
 // Failed says otherwise.
 func (j *Journal) Finish(c Compaction) {
 	if c.err == nil && j.failed == nil && j.size-c.end > sectionSize {
-		go func(compacted chan<- Compaction, f file, end int64) {
+		go func(compacted chan<- Compaction, f disk.File, end int64) {
 			c.err = c.temp.copy(f, c.end, end)
 			c.end = end
 			compacted <- c
@@ -80,11 +82,12 @@ func (j *Journal) Finish(c Compaction) {
 		return
 	}
 	j.compacted = nil
+	if j.failed != nil { // for another reason, which is known
+		c.temp.discard()
+		return
+	}
 	from := j.size
 	err := c.err
-	if err == nil {
-		err = j.failed
-	}
 	if err == nil {
 		err = c.temp.copy(j.file, c.end, j.size)
 	}
@@ -106,7 +109,7 @@ func (j *Journal) Finish(c Compaction) {
 // takeOver puts temp into the place of the journal's file.
 func (j *Journal) takeOver(temp *tempFile) error {
 	old := j.file
-	now, err := j.fs.replace(j.path, temp.file, old)
+	now, err := j.fs.Replace(j.path, temp.File, old)
 	j.file = now
 	switch {
 	case now == nil:
@@ -116,8 +119,8 @@ func (j *Journal) takeOver(temp *tempFile) error {
 	}
 	old.Close()
 	j.size = temp.size
-	temp.file = nil // it is the journal's now
-	if err := j.fs.syncDir(filepath.Dir(j.path)); err != nil {
+	temp.File = nil // it is the journal's now
+	if err := j.fs.SyncDir(filepath.Dir(j.path)); err != nil {
 		return j.fail(err)
 	}
 	return nil
@@ -126,10 +129,10 @@ func (j *Journal) takeOver(temp *tempFile) error {
 // explainCompaction decides what a compaction that has failed with err leads to, and
 // tells it.
 func (j *Journal) explainCompaction(err error) {
-	if errors.Is(err, errReplaced) {
+	if errors.Is(err, disk.ErrReplaced) {
 		err = j.fail(err)
 	}
-	level, message, next := slog.LevelWarn, "The compaction failed; the old file stays in force", "never"
+	level, message, next := slog.LevelWarn, "The compaction failed; the old disk.File stays in force", "never"
 	if j.failed != nil {
 		level, message = slog.LevelError, "The compaction failed, and with it the file"
 	} else if j.retryWait = min(max(2*j.retryWait, minRetryWait), maxRetryWait); isForGood(err) {
@@ -169,8 +172,8 @@ var (
 
 // A tempFile is a file that is being written, and will take another's place.
 type tempFile struct {
-	file         // nil before it is created, and when it is another's
-	fs           fileSystem
+	disk.File    // nil before it is created, and when it is another's
+	fs           disk.System
 	path         string
 	size, synced int64
 	quit         <-chan struct{} // closed when it is not wanted any more
@@ -178,8 +181,8 @@ type tempFile struct {
 
 // write creates the file, with the permissions of like, writes the entries to it and
 // syncs it.
-func (t *tempFile) write(entries iter.Seq[[]byte], like file) (err error) {
-	if t.file, err = t.fs.create(t.path, like); err != nil {
+func (t *tempFile) write(entries iter.Seq[[]byte], like disk.File) (err error) {
+	if t.File, err = t.fs.Create(t.path, like); err != nil {
 		return err
 	}
 	if err := t.Truncate(0); err != nil {
@@ -222,7 +225,7 @@ func (t *tempFile) sync() error {
 }
 
 // copy appends what is in f from one offset to another, and syncs it.
-func (t *tempFile) copy(f file, from, to int64) error {
+func (t *tempFile) copy(f disk.File, from, to int64) error {
 	if _, err := io.Copy(t, io.NewSectionReader(f, from, to-from)); err != nil {
 		return err
 	}
@@ -231,8 +234,8 @@ func (t *tempFile) copy(f file, from, to int64) error {
 
 // discard closes and removes the file, if it is not another's by now.
 func (t *tempFile) discard() {
-	if t.file != nil {
+	if t.File != nil {
 		t.Close()
-		t.fs.remove(t.path)
+		t.fs.Remove(t.path)
 	}
 }

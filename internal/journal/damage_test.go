@@ -120,7 +120,7 @@ func (d *damage) last() int { return d.start[len(d.start)-2] }
 // TestEveryBitFlipped: whatever the line, the server does not start without an
 // acknowledged batch.
 func TestEveryBitFlipped(t *testing.T) {
-	d := newDamage(t, 10, 100, 20, 600, 1000)
+	d := newDamage(t, 10, 30, 600)
 	for bit := range 8 * len(d.whole) {
 		file := slices.Clone(d.whole)
 		file[bit/8] ^= 1 << (bit % 8)
@@ -166,7 +166,7 @@ func TestEverySectorZeroed(t *testing.T) {
 // TestEveryTruncation: a file that ends within its last line, or just before, was cut
 // by a crash, and so was one that ends within another that was the last then.
 func TestEveryTruncation(t *testing.T) {
-	whole := newDamage(t, 10, 100, 600, 20, 5000, 5000)
+	whole := newDamage(t, 10, 100, 600, 20, 1200, 900)
 	for end := range len(whole.whole) {
 		d := *whole
 		count := 1 // lines that the file has, the last one perhaps in part
@@ -212,7 +212,7 @@ func TestZerosAfterTheLastLine(t *testing.T) {
 // TestDuplicatedTail: lines that are there twice change nothing; a line that is
 // there in part, with its end, was not left by a crash.
 func TestDuplicatedTail(t *testing.T) {
-	d := newDamage(t, 10, 100, 600, 20, 5000, 5000)
+	d := newDamage(t, 10, 100, 600, 20, 800)
 	for from := range len(d.whole) {
 		outcome := refused
 		if slices.Contains(d.start, from) || slices.Contains(d.start, from+1) {

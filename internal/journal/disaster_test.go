@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cars/internal/disk"
 )
 
 // useAll uses all of a journal's functions, and returns which batches were
@@ -120,7 +122,7 @@ func checkSurvival(t *testing.T, name string, fsys *memFS, acknowledged []int) {
 }
 
 // TestFailedCompaction lets each call of a compaction fail, in ways that last and in
-// ways that pass, also when it is the last one that is missing. The old file stays in
+// ways that pass, also when it is the last one that is missing. The old disk.File stays in
 // force, its failure is told once, and neither appending nor the next start is hindered.
 func TestFailedCompaction(t *testing.T) {
 	for _, fault := range faults {
@@ -149,7 +151,7 @@ func TestFailedCompaction(t *testing.T) {
 			}
 			finalMark := strings.Contains(told.String(), "ERROR")
 			final := j.Failed() != nil
-			warned := strings.Count(told.String(), "the old file stays in force")
+			warned := strings.Count(told.String(), "the old disk.File stays in force")
 			compacted := strings.Count(told.String(), "Compacted")
 			if final != finalMark || warned+compacted > 1 || final == (warned+compacted == 1) {
 				t.Errorf("%s: failed is %v, and notices were %q", name, j.Failed(), &told)
@@ -175,7 +177,7 @@ func TestFailedCompaction(t *testing.T) {
 					finish(j)
 				}
 			}
-			if got := strings.Count(told.String(), "the old file stays in force"); got > 1 {
+			if got := strings.Count(told.String(), "the old disk.File stays in force"); got > 1 {
 				t.Errorf("%s: told %d times: %q", name, got, &told)
 			}
 			if err := j.Close(); err != nil {
@@ -279,14 +281,14 @@ func TestFileOfOthers(t *testing.T) {
 			meddle(fsys)
 			want := fsys.content("j")
 			if append {
-				if err := j.Append(adding(7)); !errors.Is(err, errReplaced) {
-					t.Errorf("%s: Append: got %v, want %v", name, err, errReplaced)
+				if err := j.Append(adding(7)); !errors.Is(err, disk.ErrReplaced) {
+					t.Errorf("%s: Append: got %v, want %v", name, err, disk.ErrReplaced)
 				}
 			} else {
 				j.Compact(entries(adding(0, 1, 2)))
 				finish(j)
-				if err := j.Append(adding(7)); !errors.Is(err, errReplaced) {
-					t.Errorf("%s: Append after Compact: got %v, want %v", name, err, errReplaced)
+				if err := j.Append(adding(7)); !errors.Is(err, disk.ErrReplaced) {
+					t.Errorf("%s: Append after Compact: got %v, want %v", name, err, disk.ErrReplaced)
 				}
 			}
 			if got := fsys.content("j"); !bytes.Equal(got, want) || fsys.content("j.tmp") != nil {
@@ -298,8 +300,8 @@ func TestFileOfOthers(t *testing.T) {
 	fsys := newMemFS()
 	j, _ := mustOpen(t, fsys)
 	j.fs = replacing{fsys}
-	if err := j.Append(adding(7)); !errors.Is(err, errReplaced) {
-		t.Errorf("got %v, want %v", err, errReplaced)
+	if err := j.Append(adding(7)); !errors.Is(err, disk.ErrReplaced) {
+		t.Errorf("got %v, want %v", err, disk.ErrReplaced)
 	}
 }
 
@@ -341,7 +343,7 @@ func TestFullDiskMakesRoom(t *testing.T) {
 // has looked at it.
 type replacing struct{ *memFS }
 
-func (r replacing) size(path string, f file) (int64, error) {
+func (r replacing) Size(path string, f disk.File) (int64, error) {
 	defer r.put("j", file3)
-	return r.memFS.size(path, f)
+	return r.memFS.Size(path, f)
 }

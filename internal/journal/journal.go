@@ -56,9 +56,9 @@
 //	                                 dropped what it could not write, and succeed the next time.
 //	the file's size or identity is   Append fails, and so does every one after it: ErrFailed. It is looked at before
 //	not what it should be            and after each write. A byte changed in place is not noticed until the next start.
-//	a compaction, before the rename  The old file stays in force. The next attempt is some time later; where no
+//	a compaction, before the rename  The old disk.File stays in force. The next attempt is some time later; where no
 //	or in it                         file can be renamed to this path there is none.
-//	the sync of the folder after     ErrFailed: a power cut may bring the old file back.
+//	the sync of the folder after     ErrFailed: a power cut may bring the old disk.File back.
 //	a compaction's rename
 //	the process, at any point        Open removes what is left of a compaction.
 package journal
@@ -72,6 +72,8 @@ import (
 	"io"
 	"log/slog"
 	"time"
+
+	"cars/internal/disk"
 )
 
 var (
@@ -106,14 +108,14 @@ type Notice struct {
 // of its methods may be called at once. Its methods wait for the disk.
 type Journal struct {
 	options Options
-	fs      fileSystem
+	fs      disk.System
 	name    string    // as it was given, for messages
 	path    string    // where symbolic links lead, for all else
 	lock    io.Closer // nil if read-only, or closed
 
-	file   file  // nil if read-only, closed, or lost in a compaction on Windows
-	size   int64 // of file: where the next line goes
-	failed error // why nothing can be appended any more
+	file   disk.File // nil if read-only, closed, or lost in a compaction on Windows
+	size   int64     // of file: where the next line goes
+	failed error     // why nothing can be appended any more
 	line   []byte
 
 	compacting
@@ -168,21 +170,21 @@ func (j *Journal) cut() error {
 }
 
 // check makes certain that what is appended to file is what the next start will
-// find. If it is not, the error is errReplaced.
+// find. If it is not, the error is disk.ErrReplaced.
 func (j *Journal) check() error {
-	size, err := j.fs.size(j.name, j.file) // through links, which may lead elsewhere by now
+	size, err := j.fs.Size(j.name, j.file) // through links, which may lead elsewhere by now
 	if err == nil && size != j.size {
-		err = errReplaced
+		err = disk.ErrReplaced
 	}
 	return err
 }
 
 // refuse returns the error of an entry that was not written because of err.
 func (j *Journal) refuse(err error) error {
-	if errors.Is(err, errReplaced) {
+	if errors.Is(err, disk.ErrReplaced) {
 		return j.fail(err)
 	}
-	if isFull(err) {
+	if disk.IsFull(err) {
 		err = ErrFull
 	}
 	return fmt.Errorf("journal: %s: %w", j.name, err)
@@ -203,7 +205,7 @@ func (j *Journal) Size() int64 { return j.size }
 
 // Room returns how many bytes the file's disk has room for, or the largest int64 where
 // that is unknown.
-func (j *Journal) Room() int64 { return j.fs.room(j.path) }
+func (j *Journal) Room() int64 { return j.fs.Room(j.path) }
 
 // Close ends a compaction if one is under way and waits for its end. Then other
 // processes may use the file, and entries that come later are refused.

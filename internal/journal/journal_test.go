@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cars/internal/disk"
 )
 
 // In these tests a state is a list of numbers, and an entry adds some at its end:
@@ -49,17 +51,17 @@ func decodeTo(state *[]int) decoder {
 func entries(list ...[]byte) iter.Seq[[]byte] { return slices.Values(list) }
 
 // reopen opens the journal, which is called j, and returns it with its state.
-func reopen(fsys fileSystem) (j *Journal, state []int, err error) {
+func reopen(fsys disk.System) (j *Journal, state []int, err error) {
 	return reopenWith(fsys, Options{})
 }
 
-func reopenWith(fsys fileSystem, options Options) (j *Journal, state []int, err error) {
+func reopenWith(fsys disk.System, options Options) (j *Journal, state []int, err error) {
 	j, err = open(fsys, "j", options, entries(adding(batch(0)...)), decodeTo(&state))
 	return j, state, err
 }
 
 // mustOpen is reopen where nothing can fail.
-func mustOpen(t testing.TB, fsys fileSystem) (*Journal, []int) {
+func mustOpen(t testing.TB, fsys disk.System) (*Journal, []int) {
 	t.Helper()
 	j, state, err := reopen(fsys)
 	if err != nil {
@@ -267,7 +269,7 @@ func TestFailedCompactionIsTriedAgainLater(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		const want = "WARN The compaction failed; the old file stays in force [file=j error=input/output error next=in 10s]\n"
+		const want = "WARN The compaction failed; the old disk.File stays in force [file=j error=input/output error next=in 10s]\n"
 		if told.String() != want {
 			t.Errorf("got notices %q, want only %q", &told, want)
 		}
@@ -458,8 +460,8 @@ func TestOnTheDisk(t *testing.T) {
 	}
 	os.Remove(link)
 	os.Symlink("other", link)
-	if err := j.Append(adding(7)); !errors.Is(err, errReplaced) {
-		t.Errorf("the link leads elsewhere: got %v, want %v", err, errReplaced)
+	if err := j.Append(adding(7)); !errors.Is(err, disk.ErrReplaced) {
+		t.Errorf("the link leads elsewhere: got %v, want %v", err, disk.ErrReplaced)
 	}
 	j.Close()
 	os.Remove(link)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"cars/internal/disk"
 )
 
 // A memFS is a file system in memory that loses what was not synced when its power
@@ -186,21 +188,21 @@ func (m *memFS) used(but *inode) (n int64) {
 	return n
 }
 
-func (m *memFS) room(string) int64 {
+func (m *memFS) Room(string) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.limit - m.used(nil)
 }
 
-func (m *memFS) lock(path string) (io.Closer, error) {
+func (m *memFS) Lock(path string) (io.Closer, error) {
 	return m.openFile(path, true, true)
 }
 
-func (m *memFS) open(path string, readOnly bool) (file, error) {
+func (m *memFS) Open(path string, readOnly bool) (disk.File, error) {
 	return m.openFile(path, false, !readOnly)
 }
 
-func (m *memFS) openFile(path string, create, lock bool) (file, error) {
+func (m *memFS) openFile(path string, create, lock bool) (disk.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -223,7 +225,7 @@ func (m *memFS) openFile(path string, create, lock bool) (file, error) {
 	return f, nil
 }
 
-func (m *memFS) create(path string, like file) (file, error) {
+func (m *memFS) Create(path string, like disk.File) (disk.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -235,8 +237,8 @@ func (m *memFS) create(path string, like file) (file, error) {
 	return &memFile{fs: m, node: m.names[path]}, nil
 }
 
-// replace is that of Unix.
-func (m *memFS) replace(path string, temp, old file) (file, error) {
+// Replace is that of Unix.
+func (m *memFS) Replace(path string, temp, old disk.File) (disk.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -253,7 +255,7 @@ func (m *memFS) replace(path string, temp, old file) (file, error) {
 	return temp, nil
 }
 
-func (m *memFS) remove(path string) error {
+func (m *memFS) Remove(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -266,7 +268,7 @@ func (m *memFS) remove(path string) error {
 	return nil
 }
 
-func (m *memFS) syncDir(string) error {
+func (m *memFS) SyncDir(string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -276,7 +278,7 @@ func (m *memFS) syncDir(string) error {
 	return nil
 }
 
-func (m *memFS) size(path string, f file) (int64, error) {
+func (m *memFS) Size(path string, f disk.File) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -284,7 +286,7 @@ func (m *memFS) size(path string, f file) (int64, error) {
 	}
 	node := f.(*memFile).node
 	if m.names[path] != node {
-		return 0, errReplaced
+		return 0, disk.ErrReplaced
 	}
 	return int64(len(node.data)), nil
 }
@@ -304,10 +306,10 @@ func (f *memFile) step() error {
 	return f.fs.step()
 }
 
-// lock is called with the file system's mu locked.
+// Lock is called with the file system's mu locked.
 func (f *memFile) lock() error {
 	if f.node.owner != nil && f.node.owner != f {
-		return errLocked
+		return disk.ErrLocked
 	}
 	f.node.owner = f
 	return nil

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"cars/internal/disk"
 )
 
 // A decoder makes a function of an entry, which does what the entry says. The entry is
@@ -25,12 +27,12 @@ type decoder = func(entry []byte, checked bool) (apply func(), err error)
 //
 // Errors are sentences for the user that name the file.
 func Open(path string, options Options, initial iter.Seq[[]byte], decode func(entry []byte, checked bool) (apply func(), err error)) (*Journal, error) {
-	return open(disk{}, path, options, initial, decode)
+	return open(disk.OS{}, path, options, initial, decode)
 }
 
-func open(fsys fileSystem, path string, options Options, initial iter.Seq[[]byte], decode decoder) (*Journal, error) {
+func open(fsys disk.System, path string, options Options, initial iter.Seq[[]byte], decode decoder) (*Journal, error) {
 	path = filepath.Clean(path)
-	j := &Journal{options: options, fs: fsys, name: path, path: resolve(path)}
+	j := &Journal{options: options, fs: fsys, name: path, path: disk.Resolve(path)}
 	load := func() error { return j.load(initial, decode) }
 	if options.ReadOnly {
 		load = func() error { return j.read(decode) }
@@ -44,13 +46,13 @@ func open(fsys fileSystem, path string, options Options, initial iter.Seq[[]byte
 
 // load opens the file to append to it.
 func (j *Journal) load(initial iter.Seq[[]byte], decode decoder) (err error) {
-	if j.lock, err = j.fs.lock(j.path + ".lock"); err != nil {
+	if j.lock, err = j.fs.Lock(j.path + ".lock"); err != nil {
 		return j.explain("cannot be locked", err)
 	}
-	if err := j.fs.remove(j.path + ".tmp"); err == nil {
+	if err := j.fs.Remove(j.path + ".tmp"); err == nil {
 		j.notify(slog.LevelWarn, "Removed a file that was left when writing it was cut short", ".tmp")
 	}
-	j.file, err = j.fs.open(j.path, false)
+	j.file, err = j.fs.Open(j.path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := j.create(initial); err != nil {
 			return j.explain("cannot be created", err)
@@ -72,7 +74,7 @@ func (j *Journal) load(initial iter.Seq[[]byte], decode decoder) (err error) {
 
 // read replays the file, and leaves it as it is.
 func (j *Journal) read(decode decoder) error {
-	f, err := j.fs.open(j.path, true)
+	f, err := j.fs.Open(j.path, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("journal: %s does not exist, and is not created by a server that is read-only; start one that may write first", j.name)
 	}
@@ -90,8 +92,8 @@ func (j *Journal) read(decode decoder) error {
 
 // replay replays f, and returns its size, where its last good line begins, and its
 // torn tail. It fails if f is damaged.
-func (j *Journal) replay(f file, decode decoder) (size, last int64, torn *badLine, err error) {
-	size, err = j.fs.size(j.path, f)
+func (j *Journal) replay(f disk.File, decode decoder) (size, last int64, torn *badLine, err error) {
+	size, err = j.fs.Size(j.path, f)
 	if err != nil {
 		return 0, 0, nil, j.explain("cannot be opened", err)
 	}
@@ -104,7 +106,7 @@ func (j *Journal) replay(f file, decode decoder) (size, last int64, torn *badLin
 	case bad == nil || bad.torn:
 		return size, last, bad, nil
 	}
-	accept := "cut the file there: " + fmt.Sprintf(cutCommand, bad.start, strings.ReplaceAll(j.name, "'", `'\''`))
+	accept := "cut the file there: " + fmt.Sprintf(disk.CutCommand, bad.start, strings.ReplaceAll(j.name, "'", `'\''`))
 	if last < 0 {
 		accept = "delete the file"
 	}
@@ -123,9 +125,9 @@ func (j *Journal) explain(what string, err error) error {
 	}
 	advice := ""
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, disk.ErrLocked):
 		return fmt.Errorf("journal: %s is in use by another process; stop that, or choose another file", j.name)
-	case errors.Is(err, errNoLocks):
+	case errors.Is(err, disk.ErrNoLocks):
 		advice = "; choose a folder on a local disk"
 	case errors.Is(err, fs.ErrPermission):
 		advice = "; choose a folder that can be written to"
@@ -133,7 +135,7 @@ func (j *Journal) explain(what string, err error) error {
 		advice = "; choose a folder that can be written to, or only read the file: -read-only"
 	case errors.Is(err, fs.ErrNotExist):
 		advice = "; create its folder first"
-	case isFull(err):
+	case disk.IsFull(err):
 		advice = "; make room"
 	}
 	return fmt.Errorf("journal: %s %s: %w%s", j.name, what, err, advice)
@@ -145,7 +147,7 @@ func (j *Journal) create(entries iter.Seq[[]byte]) error {
 	temp := &tempFile{fs: j.fs, path: j.path + ".tmp"}
 	err := temp.write(entries, nil)
 	if err == nil {
-		j.file, err = j.fs.replace(j.path, temp.file, nil)
+		j.file, err = j.fs.Replace(j.path, temp.File, nil)
 	}
 	if err != nil {
 		temp.discard()
@@ -186,17 +188,17 @@ func (j *Journal) repair(size, last int64, bad *badLine) error {
 	if err := j.file.Sync(); err != nil {
 		return err
 	}
-	return j.fs.syncDir(filepath.Dir(j.path))
+	return j.fs.SyncDir(filepath.Dir(j.path))
 }
 
 // keepBroken appends the bytes from start to end to the file .broken.
 func (j *Journal) keepBroken(start, end int64) (err error) {
-	broken, err := j.fs.create(j.path+".broken", j.file)
+	broken, err := j.fs.Create(j.path+".broken", j.file)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, broken.Close()) }()
-	size, err := j.fs.size(j.path+".broken", broken)
+	size, err := j.fs.Size(j.path+".broken", broken)
 	if err != nil {
 		return err
 	}
@@ -206,5 +208,5 @@ func (j *Journal) keepBroken(start, end int64) (err error) {
 	if err := broken.Sync(); err != nil {
 		return err
 	}
-	return j.fs.syncDir(filepath.Dir(j.path))
+	return j.fs.SyncDir(filepath.Dir(j.path))
 }

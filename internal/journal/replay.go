@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+
+	"cars/internal/disk"
 )
 
 // A badLine is the first line of a file that cannot be replayed.
@@ -49,7 +51,7 @@ type section struct {
 //
 // Each section is decoded by a goroutine of its own. They wait in a queue, in the order
 // of the file, with one section for each core and one to go on with.
-func replay(f file, size int64, decode decoder) (last int64, bad *badLine, err error) {
+func replay(f disk.File, size int64, decode decoder) (last int64, bad *badLine, err error) {
 	var decoders sync.WaitGroup
 	defer decoders.Wait()
 	var queue []*section
@@ -91,7 +93,7 @@ func replay(f file, size int64, decode decoder) (last int64, bad *badLine, err e
 const sectionSize = 1 << 20
 
 // readLines reads as many whole lines as fit into a section, but at least one.
-func readLines(f file, offset, size int64) ([]byte, error) {
+func readLines(f disk.File, offset, size int64) ([]byte, error) {
 	for length := int64(sectionSize); ; length *= 2 {
 		data := make([]byte, min(length, size-offset))
 		if n, err := f.ReadAt(data, offset); n < len(data) {
@@ -177,7 +179,7 @@ func nameFault(line []byte, start int64, err error) error {
 
 // isTorn reports whether the bad line that begins at start is the last one of the
 // file, and a crash can have left it. The package comment has the rules.
-func isTorn(f file, start, size int64) (bool, error) {
+func isTorn(f disk.File, start, size int64) (bool, error) {
 	r := bufio.NewReader(io.NewSectionReader(f, start, size-start))
 	line, err := r.ReadBytes('\n')
 	if err == io.EOF {

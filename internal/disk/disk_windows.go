@@ -1,4 +1,4 @@
-package journal
+package disk
 
 import (
 	"errors"
@@ -14,18 +14,19 @@ const (
 	errorDiskFull         = syscall.Errno(112)
 )
 
-// cutCommand is what a person types, in PowerShell, to cut a file at an offset.
-const cutCommand = "$f = [IO.File]::OpenWrite('%[2]s'); $f.SetLength(%[1]d); $f.Close()"
+// CutCommand is the format of what a person types, in PowerShell, to cut off a file at an
+// offset: the offset is its first argument and the file its second.
+const CutCommand = "$f = [IO.File]::OpenWrite('%[2]s'); $f.SetLength(%[1]d); $f.Close()"
 
-// lock opens the file in such a way that nobody else can.
-func (disk) lock(path string) (io.Closer, error) {
+// Lock opens the file in such a way that nobody else can.
+func (OS) Lock(path string) (io.Closer, error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, err
 	}
 	handle, err := syscall.CreateFile(name, syscall.GENERIC_WRITE, 0, nil, syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
 	if errors.Is(err, errorSharingViolation) {
-		return nil, errLocked
+		return nil, ErrLocked
 	}
 	if err != nil {
 		return nil, err
@@ -36,24 +37,25 @@ func (disk) lock(path string) (io.Closer, error) {
 // lockOpen does nothing: on Windows a lock keeps others from reading, too.
 func lockOpen(*os.File) error { return nil }
 
-// replace closes both files, which could not be renamed while they are open, and
+// Replace closes both files, which could not be renamed while they are open, and
 // opens the one that has the path then. Both have been synced.
-func (d disk) replace(path string, temp, old file) (file, error) {
+func (d OS) Replace(path string, temp, old File) (File, error) {
 	temp.Close()
 	if old != nil {
 		old.Close()
 	}
 	renamed := os.Rename(path+".tmp", path)
-	f, err := d.open(path, false)
+	f, err := d.Open(path, false)
 	if err != nil {
 		return nil, errors.Join(renamed, err)
 	}
 	return f, renamed
 }
 
-// syncDir does nothing: Windows writes the names in a folder by itself.
-func (disk) syncDir(string) error { return nil }
+// SyncDir does nothing: Windows writes the names in a folder by itself.
+func (OS) SyncDir(string) error { return nil }
 
-func isFull(err error) bool {
+// IsFull reports whether err says that there is no room, on the disk or for this user.
+func IsFull(err error) bool {
 	return errors.Is(err, errorDiskFull) || errors.Is(err, errorHandleDiskFull)
 }

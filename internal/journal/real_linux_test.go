@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"cars/internal/disk"
 )
 
 // asRoot skips a test that cannot mount file systems or be another user.
@@ -204,7 +206,7 @@ func TestSmallDisk(t *testing.T) {
 func TestFileSystemWithoutLocks(t *testing.T) {
 	for _, fault := range []error{syscall.ENOLCK, syscall.EOPNOTSUPP, syscall.ENOTSUP} {
 		j := &Journal{name: "j", path: "j"}
-		err := j.explain("cannot be locked", lockFault(fault))
+		err := j.explain("cannot be locked", fmt.Errorf("%w (%w)", disk.ErrNoLocks, fault))
 		want := fmt.Sprintf("journal: j cannot be locked: its file system has no locks, which keep a second process away from it (%v); choose a folder on a local disk", fault)
 		if err.Error() != want || !errors.Is(err, fault) {
 			t.Errorf("got %v, want %v", err, want)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package journal
+package disk
 
 import (
 	"errors"
@@ -11,12 +11,13 @@ import (
 	"syscall"
 )
 
-// cutCommand is what a person types to cut a file at an offset.
-const cutCommand = "truncate -s %d '%s'"
+// CutCommand is the format of what a person types to cut off a file at an
+// offset: the offset is its first argument and the file its second.
+const CutCommand = "truncate -s %d '%s'"
 
-// lock creates the file only if it is not there: in a sticky folder even opening
+// Lock creates the file only if it is not there: in a sticky folder even opening
 // another user's file fails if it might be created (fs.protected_regular of Linux).
-func (disk) lock(path string) (io.Closer, error) {
+func (OS) Lock(path string) (io.Closer, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
@@ -40,16 +41,16 @@ func lockOpen(f *os.File) error {
 func lockFault(err error) error {
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
-		return errLocked
+		return ErrLocked
 	case errors.Is(err, syscall.ENOLCK), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOSYS):
-		return fmt.Errorf("%w (%w)", errNoLocks, err)
+		return fmt.Errorf("%w (%w)", ErrNoLocks, err)
 	}
 	return err
 }
 
-// replace has both files open all the time: where it fails, nothing has to be opened
+// Replace has both files open all the time: where it fails, nothing has to be opened
 // again.
-func (disk) replace(path string, temp, old file) (file, error) {
+func (OS) Replace(path string, temp, old File) (File, error) {
 	err := lockOpen(temp.(*os.File))
 	if err == nil {
 		err = os.Rename(path+".tmp", path)
@@ -60,7 +61,7 @@ func (disk) replace(path string, temp, old file) (file, error) {
 	return temp, nil
 }
 
-func (disk) syncDir(path string) error {
+func (OS) SyncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
 		return err
@@ -72,4 +73,5 @@ func (disk) syncDir(path string) error {
 	return nil
 }
 
-func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+// IsFull reports whether err says that there is no room, on the disk or for this user.
+func IsFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

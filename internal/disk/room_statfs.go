@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd
 
-package journal
+package disk
 
 import (
 	"math"
@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-func (disk) room(path string) int64 {
+func (OS) Room(path string) int64 {
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(filepath.Dir(path), &stat); err != nil {
 		return math.MaxInt64
