@@ -70,7 +70,7 @@ func (j *Journal) Compacted() <-chan Compaction { return j.compacted }
 
 // Finish puts the new file in the place of the old one. If much was appended since,
 // the compaction first goes on, and reports once more. Notify is told of the outcome,
-// of the same failure only once. If it fails, the old disk.File stays in force, unless
+// of the same failure only once. If it fails, the old file stays in force, unless
 // Failed says otherwise.
 func (j *Journal) Finish(c Compaction) {
 	if c.err == nil && j.failed == nil && j.size-c.end > sectionSize {
@@ -132,7 +132,7 @@ func (j *Journal) explainCompaction(err error) {
 	if errors.Is(err, disk.ErrReplaced) {
 		err = j.fail(err)
 	}
-	level, message, next := slog.LevelWarn, "The compaction failed; the old disk.File stays in force", "never"
+	level, message, next := slog.LevelWarn, "The compaction failed; the old file stays in force", "never"
 	if j.failed != nil {
 		level, message = slog.LevelError, "The compaction failed, and with it the file"
 	} else if j.retryWait = min(max(2*j.retryWait, minRetryWait), maxRetryWait); isForGood(err) {

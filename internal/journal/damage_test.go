@@ -154,6 +154,12 @@ func TestEverySectorZeroed(t *testing.T) {
 	file := slices.Clone(d.whole)
 	clear(file[d.last() : (d.last()+511)/512*512])
 	d.want(shorter, "zeros from the last line to the end of its first sector", file)
+	// The same, and the end of the line is missing, too.
+	for _, end := range []int{d.last() + 3000, len(d.whole) - 1} {
+		file := slices.Clone(d.whole[:end])
+		clear(file[d.last()+1000 : d.last()+2000])
+		d.want(shorter, fmt.Sprintf("zeros in the last line, which is cut at %d", end), file)
+	}
 	// Fewer zeros are not those of a sector.
 	for length := 1; length <= 512; length++ {
 		file := slices.Clone(d.whole)

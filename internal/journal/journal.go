@@ -56,9 +56,9 @@
 //	                                 dropped what it could not write, and succeed the next time.
 //	the file's size or identity is   Append fails, and so does every one after it: ErrFailed. It is looked at before
 //	not what it should be            and after each write. A byte changed in place is not noticed until the next start.
-//	a compaction, before the rename  The old disk.File stays in force. The next attempt is some time later; where no
+//	a compaction, before the rename  The old file stays in force. The next attempt is some time later; where no
 //	or in it                         file can be renamed to this path there is none.
-//	the sync of the folder after     ErrFailed: a power cut may bring the old disk.File back.
+//	the sync of the folder after     ErrFailed: a power cut may bring the old file back.
 //	a compaction's rename
 //	the process, at any point        Open removes what is left of a compaction.
 package journal

@@ -269,13 +269,18 @@ func TestFailedCompactionIsTriedAgainLater(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		const want = "WARN The compaction failed; the old disk.File stays in force [file=j error=input/output error next=in 10s]\n"
+		const want = "WARN The compaction failed; the old file stays in force [file=j error=input/output error next=in 10s]\n"
 		if told.String() != want {
 			t.Errorf("got notices %q, want only %q", &told, want)
 		}
 		time.Sleep(time.Hour)
 		if !attempt() || !attempt() {
 			t.Error("not tried again after an hour, and at once after that has worked")
+		}
+		fsys.failAt = fsys.calls + 2
+		attempt()
+		if time.Sleep(minRetryWait); !attempt() || strings.Count(told.String(), want) != 2 {
+			t.Errorf("failed again after it has worked: it takes longer than at first, or is not told: %q", &told)
 		}
 	})
 }
