@@ -109,7 +109,7 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Add("Vary", "Accept-Encoding")
+	rest.AddVary(w.Header(), "Accept-Encoding")
 	if rest.NotModified(w, r, resp.catalogue.etag(r.URL.RawQuery)) {
 		return nil
 	}
@@ -254,7 +254,7 @@ func replaceCars(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Add("Vary", "Accept-Encoding")
+	rest.AddVary(w.Header(), "Accept-Encoding")
 	w.Header().Set("X-Total-Count", strconv.Itoa(resp.catalogue.Items.Len()))
 	rest.WriteList(w, r, "", sorted.JSON(resp.catalogue.Items.Blocks()))
 	return nil
@@ -302,6 +302,11 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 		logOutcome(req, resp, what)
 	}
 	return resp, resp.Error
+}
+
+// asksForDelay reports whether the query of r may set its processing time.
+func asksForDelay(r *http.Request) bool {
+	return strings.Contains(r.URL.RawQuery, "_delay") || strings.Contains(r.URL.RawQuery, "%") && r.URL.Query().Has("_delay")
 }
 
 // readSimulation reads what any request may ask for while the server simulates.

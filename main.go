@@ -35,6 +35,7 @@ import (
 	"cars/internal/journal"
 	"cars/internal/listen"
 	"cars/internal/ops"
+	"cars/internal/rest"
 	"cars/internal/store"
 )
 
@@ -73,6 +74,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 type config struct {
 	addr       string
 	data       string // path of the catalogue's file; empty for none
+	readOnly   bool
 	maxCars    int
 	simulation simulation
 	guard      guard.Options // but for what depends on the address
@@ -87,7 +89,7 @@ type config struct {
 // parseFlags reads the command line and, by getenv, the environment. The errors it
 // returns are sentences for the user.
 func parseFlags(args []string, getenv func(string) string) (config, error) {
-	cfg := config{guard: guard.Options{Secret: []string{"/metrics"}, Vital: isVital, Refuse: sendError}}
+	cfg := config{guard: guard.Options{Secret: []string{"/metrics"}, Vital: isVital, Long: asksForDelay}}
 	set := flag.NewFlagSet("cars", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.StringVar(&cfg.addr, "addr", "localhost:8080", "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
@@ -96,7 +98,7 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	set.DurationVar(&cfg.simulation.delay, "delay", defaultDelay, "processing `time` of every request, as a real database would cost;\n0 turns all simulation off")
 	set.DurationVar(&cfg.simulation.jitter, "jitter", 0, "up to this much more processing `time`, at random")
 	set.Float64Var(&cfg.simulation.fail, "fail", 0, "answer this `fraction` of requests with 503, after their processing time and\nbefore they touch anything")
-	readOnly := set.Bool("read-only", false, "refuse every write")
+	set.BoolVar(&cfg.readOnly, "read-only", false, "refuse every write; =false, said explicitly, allows everybody to write even\nwithout a token to a server that can be reached from a network")
 	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; those on this machine and the server's own may anyway")
 	hosts := set.String("hosts", "", "further host `names` to answer to, comma-separated")
 	set.Float64Var(&cfg.guard.Rate, "rate", 0, "let each client address make `n` requests a second, in bursts of twice that;\n0 sets no limit")
@@ -137,9 +139,6 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 			return cfg, fmt.Errorf("invalid value %q for flag -%s: must be %s", set.Lookup(check.flag).Value, check.flag, check.must)
 		}
 	}
-	if *readOnly {
-		cfg.guard.ReadOnly = "This server was started with -read-only"
-	}
 	cfg.guard.Origins, cfg.guard.Hosts = splitList(*origins), splitList(*hosts)
 	if _, err := guard.New(cfg.guard); err != nil {
 		return cfg, fmt.Errorf("invalid value for flag -hosts or -origins: %w", err)
@@ -149,6 +148,10 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	}
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	cfg.guard.AllowNetworkWrites = given["read-only"] && !cfg.readOnly
+	if cfg.readOnly {
+		cfg.guard.ReadOnly = "This server was started with -read-only"
+	}
 	if port := getenv("PORT"); !given["addr"] && port != "" {
 		if !validPort(port) {
 			return cfg, fmt.Errorf("invalid value %q for PORT in the environment: must be 0 to 65535", port)
@@ -200,11 +203,15 @@ const (
 // serve listens, and answers until the process is told to stop by SIGINT or
 // SIGTERM. Nil means that it stopped as asked.
 func serve(cfg config) error {
-	tlsConfig, err := loadCertificate(cfg)
-	if err != nil {
-		return err
+	var tlsConfig *tls.Config
+	if cfg.tlsCert != "" {
+		var err error
+		tlsConfig, err = listen.TLSConfig(cfg.tlsCert, cfg.tlsKey, func(err error) { slog.Error("A renewed certificate cannot be used", "error", err) })
+		if err != nil {
+			return fmt.Errorf("-tls-cert and -tls-key: %w", err)
+		}
 	}
-	listener, err := listen.On(cfg.addr)
+	listeners, err := listen.On(cfg.addr)
 	if err != nil {
 		return err
 	}
@@ -212,11 +219,10 @@ func serve(cfg config) error {
 	if err != nil {
 		return err
 	}
-	if err := cfg.setReadOnly(listener.Addr()); err != nil {
-		return err
-	}
+	cfg.guard.Loopback = listen.Loopback(listeners)
+	cfg.decideWrites()
 	stopping := new(atomic.Bool)
-	connections := ops.NewConnections()
+	connections, silent := ops.NewConnections(), new(listen.SilentConns)
 	handler, err := newServerHandler(cfg, kept, connections, stopping)
 	if err != nil {
 		return err
@@ -231,7 +237,7 @@ func serve(cfg config) error {
 		return err
 	}
 	slog.Info("Car detail processor started and waiting for requests...")
-	url := "http://" + listen.PublicAddr(cfg.addr, listener.Addr())
+	url := "http://" + listen.PublicAddr(cfg.addr, listeners)
 	if tlsConfig != nil {
 		url = "https" + strings.TrimPrefix(url, "http")
 	}
@@ -240,62 +246,56 @@ func serve(cfg config) error {
 
 	server := newServer(cfg, handler)
 	server.TLSConfig = tlsConfig
-	server.ConnState = connections.State
+	server.ConnState = func(conn net.Conn, state http.ConnState) {
+		connections.State(conn, state)
+		silent.State(conn, state)
+	}
 	served := make(chan error, 1)
-	go func() {
-		if tlsConfig != nil {
-			served <- server.ServeTLS(listener, "", "")
-		} else {
-			served <- server.Serve(listener)
-		}
-	}()
+	go func() { served <- listen.Serve(server, listeners) }()
 	select {
 	case err := <-served:
 		return err
 	case <-signals:
 	}
 	stopping.Store(true)
+	signaled := time.Now()
 	time.AfterFunc(exitTime, func() { os.Exit(1) })
 	stopped := make(chan struct{})
 	go func() {
-		shutdown(server)
+		shutdown(server, silent)
 		if err := kept.Close(); err != nil {
 			slog.Warn("The catalogue's file could not be closed", "error", err)
 		}
 		slog.Info("Stopped")
 		close(stopped)
 	}()
-	select {
-	case <-stopped:
-		return nil
-	case <-signals:
-		return errors.New("stopped at once by a second signal")
+	for {
+		select {
+		case <-stopped:
+			return nil
+		case <-signals:
+			// Wrappers such as npm and timeout pass on a signal that the terminal has
+			// sent to all anyway. A second one that soon is the same wish.
+			if time.Since(signaled) > time.Second {
+				return errors.New("stopped at once by a second signal")
+			}
+		}
 	}
 }
 
-// loadCertificate returns nil if the server does not serve HTTPS.
-func loadCertificate(cfg config) (*tls.Config, error) {
-	if cfg.tlsCert == "" {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(cfg.tlsCert, cfg.tlsKey)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use -tls-cert %s and -tls-key %s: %w; they must be a certificate and its key, in PEM", cfg.tlsCert, cfg.tlsKey, err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
-}
-
-// warn logs what the flags lead to that their user may not expect, and makes a server
-// read-only that strangers can reach.
-func (cfg *config) setReadOnly(addr net.Addr) error {
-	cfg.guard.Loopback = listen.Loopback(addr)
+// decideWrites makes a server read-only that strangers can reach, and logs what the flags
+// lead to that their user may not expect.
+func (cfg *config) decideWrites() {
+	reachable := !cfg.guard.Loopback || len(cfg.guard.Hosts) > 0 // -hosts is for proxies
 	switch {
-	case cfg.guard.Loopback:
-	case cfg.guard.Token == "" && cfg.guard.ReadOnly == "":
-		cfg.guard.ReadOnly = "This server can be reached from the network and has no token, so it is read-only; to allow writes, set CARS_TOKEN in its environment"
-		slog.Warn(cfg.guard.ReadOnly)
-	case cfg.guard.Token != "" && cfg.tlsCert == "":
+	case cfg.guard.Token != "" && !cfg.guard.Loopback && cfg.tlsCert == "":
 		slog.Warn("CARS_TOKEN travels over the network unencrypted; serve HTTPS with -tls-cert and -tls-key, or put a proxy in front")
+	case cfg.guard.Token != "" || cfg.guard.ReadOnly != "" || !reachable:
+	case cfg.guard.AllowNetworkWrites:
+		slog.Warn("-read-only=false lets everybody write who can reach this server, since CARS_TOKEN is not set")
+	default:
+		cfg.guard.ReadOnly = guard.NetworkReadOnly
+		slog.Warn(cfg.guard.ReadOnly)
 	}
 	if cfg.simulation.delay == 0 && cfg.simulation.jitter > 0 {
 		slog.Warn("-jitter has no effect: -delay 0 turns all simulation off")
@@ -303,18 +303,20 @@ func (cfg *config) setReadOnly(addr net.Addr) error {
 	if cfg.simulation.delay == 0 && cfg.simulation.fail > 0 {
 		slog.Warn("-fail has no effect: -delay 0 turns all simulation off")
 	}
-	return nil
 }
 
 // newServerHandler returns the server's handler: metrics around the guard around the
 // routes.
 func newServerHandler(cfg config, kept store.Store, connections *ops.Connections, stopping *atomic.Bool) (http.Handler, error) {
+	registry := new(ops.Registry)
+	requests := ops.NewRequests(registry)
+	cfg.guard.Report = func(r *http.Request, refusal *rest.Error) {
+		requests.Report("A page was told that it may not write", slog.String("origin", ops.Shorten(r.Header.Get("Origin"))), slog.String("advice", refusal.Message))
+	}
 	g, err := guard.New(cfg.guard)
 	if err != nil {
 		return nil, err
 	}
-	registry := new(ops.Registry)
-	requests := ops.NewRequests(registry)
 	registry.Gauge("cars_requests_in_flight", "Requests that are being answered.", func() float64 { return float64(g.InFlight()) })
 	registry.Gauge("http_connections_open", "Connections that are open.", func() float64 { return float64(connections.Open()) })
 	registry.Gauge("cars_processor_waiting", "Requests in the processor's hands.", ofProcessor(func(p *processor) float64 { return float64(p.inHands()) }))
@@ -332,7 +334,7 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 		}
 		return ""
 	})
-	return guard.Linger(requests.Wrap(g.Wrap(handler))), nil
+	return rest.Pace(requests.Wrap(g.Wrap(handler))), nil
 }
 
 // ofProcessor returns a function that has the processor read a value of its own.
@@ -354,8 +356,9 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 		defer runtime.KeepAlive(ops.NewBallast(int(min(2*info.Size(), 512<<20))))
 	}
 	file, state, err := store.OpenFile(cfg.data, store.FileOptions{
-		Initial: builtIn().State,
-		Read:    readItem,
+		ReadOnly: cfg.readOnly,
+		Initial:  builtIn().State,
+		Read:     readItem,
 		Notify: func(n journal.Notice) {
 			slog.LogAttrs(context.Background(), n.Level, n.Message, n.Attrs...)
 		},
@@ -390,13 +393,13 @@ func newServer(cfg config, handler http.Handler) *http.Server {
 
 // shutdown refuses new connections, has the requests inside answered, and
 // returns when they are, within stopTime.
-func shutdown(server *http.Server) {
+func shutdown(server *http.Server, silent *listen.SilentConns) {
 	slog.Info("Stopping: requests inside are answered, new ones refused")
 	noMoreWaiting := time.AfterFunc(drainTime, func() { control(func(p *processor) { p.simulate(simulation{}) }) })
 	defer noMoreWaiting.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
+	if err := silent.Shutdown(ctx, server); err != nil {
 		slog.Warn("Some requests did not end in time and were cut off")
 		server.Close()
 	}

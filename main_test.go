@@ -100,13 +100,9 @@ func newTestServerOf(t testing.TB, change func(*setup), args ...string) http.Han
 		t.Fatal(err)
 	}
 	change(s)
-	addr := &net.TCPAddr{IP: net.IPv6loopback}
-	if host, _, _ := net.SplitHostPort(cfg.addr); host == "" || host == "0.0.0.0" {
-		addr.IP = net.IPv4(192, 0, 2, 1)
-	}
-	if err := s.config.setReadOnly(addr); err != nil {
-		t.Fatal(err)
-	}
+	host, _, _ := net.SplitHostPort(cfg.addr)
+	s.config.guard.Loopback = host != "" && host != "0.0.0.0"
+	s.config.decideWrites()
 	stopping := &s.stopping
 	if s.panics {
 		stopping = nil

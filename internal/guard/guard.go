@@ -14,29 +14,39 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"cars/internal/rest"
 )
 
 // Options say who may come in.
 type Options struct {
-	Loopback bool     // the server listens on a loopback address: it has no other name
+	Loopback bool     // the server listens on loopback addresses only: it has no other name
 	Hosts    []string // further names and addresses that requests may be for, without port
 	Origins  []string // further origins whose pages may write, such as https://app.example
 	Token    string   // what writes, and all of Secret, need to bear; empty: nothing
 	ReadOnly string   // why all writes are refused; empty: they are not
 
+	// AllowNetworkWrites lets clients on other machines write even without a token.
+	// Those that reach a loopback address through a proxy may not, otherwise.
+	AllowNetworkWrites bool
+
 	Rate        float64 // requests a second for each client address, with bursts of twice that; 0: any
 	MaxInFlight int     // requests that may be inside at once
 
-	Secret []string               // paths that need the token even for reading
-	Vital  func(path string) bool // whether there is always room for a path
+	Secret []string                   // paths that need the token even for reading
+	Vital  func(path string) bool     // whether there is always room for a path
+	Long   func(r *http.Request) bool // whether a client asks to stay inside for long; nil: none does
 
-	// Refuse answers with an error. The message is for a person.
-	Refuse func(w http.ResponseWriter, message string, status int)
+	// Report is told of preflights that were refused. Their answer does not show it,
+	// and the page that asked sees nothing at all. Nil: nobody is told.
+	Report func(r *http.Request, refusal *rest.Error)
 }
+
+// NetworkReadOnly is why clients on other machines may not write.
+const NetworkReadOnly = "This server can be reached from the network and has no token, so it is read-only; to allow writes, set CARS_TOKEN in its environment"
 
 // A Guard judges requests.
 type Guard struct {
@@ -44,9 +54,9 @@ type Guard struct {
 	hosts    map[string]bool
 	origins  map[string]bool
 	token    [sha256.Size]byte
-	browsers http.CrossOriginProtection
 	limiter  *limiter // nil if there is no limit
 	inFlight atomic.Int64
+	long     atomic.Int64           // of inFlight: those that have asked to stay for long
 	lastHost atomic.Pointer[string] // that was allowed: nearly always that of the next request
 }
 
@@ -83,49 +93,47 @@ func (g *Guard) InFlight() int { return int(g.inFlight.Load()) }
 
 // Wrap lets the requests that may come in through to next.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if message, status := g.judge(w, r); status != 0 {
-			g.Refuse(w, message, status)
-			return
+	return rest.Handle(func(w http.ResponseWriter, r *http.Request) error {
+		originAllowed := r.Method == "GET" && originOf(r) == "" || g.originAllowed(r) // most requests are the former
+		g.setReaders(w.Header(), r, originAllowed)
+		if err := g.judge(r, originAllowed); err != nil {
+			return err
 		}
-		if r.Method == "OPTIONS" && r.Header.Get("Access-Control-Request-Method") != "" {
-			g.preflight(w, r)
-			return
+		switch {
+		case r.Method == "OPTIONS" && r.Header.Get("Access-Control-Request-Method") != "":
+			g.preflight(w, r, originAllowed)
+		case g.Vital(r.URL.Path):
+			next.ServeHTTP(w, r)
+		default:
+			return g.admit(w, r, next)
 		}
-		if !g.Vital(r.URL.Path) {
-			defer g.inFlight.Add(-1)
-			if g.inFlight.Add(1) > int64(g.MaxInFlight) {
-				w.Header().Set("Retry-After", "1")
-				g.Refuse(w, fmt.Sprintf("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight), http.StatusServiceUnavailable)
-				return
-			}
-			if g.limiter != nil && !g.admit(w, r) {
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
+		return nil
 	})
 }
 
-// judge returns why a request is refused for what it is, and with which status;
-// 0 if it is not.
-func (g *Guard) judge(w http.ResponseWriter, r *http.Request) (message string, status int) {
+// judge returns an error if a request is refused for what it is.
+func (g *Guard) judge(r *http.Request, originAllowed bool) error {
 	writes := isWrite(r.Method)
-	secret := slices.Contains(g.Secret, r.URL.Path) && r.Method != "OPTIONS" // browsers ask without the token whether they may send it
 	switch {
+	case r.Host == "" && !writes: // pages name the host: this is a client of HTTP/1.0, such as a load balancer
 	case !g.hostAllowed(r.Host):
 		name, _, _ := splitHost(r.Host)
-		return fmt.Sprintf("This server does not answer to the host %q; to allow a name, start it with -hosts, such as -hosts %s", r.Host, cmp.Or(name, "cars.example")), http.StatusForbidden
-	case writes && !g.originAllowed(r):
-		origin, _, _ := parseOrigin(r.Header.Get("Origin"))
-		return fmt.Sprintf("Pages of other origins may not write; to allow one, start the server with -origins, such as -origins %s", cmp.Or(origin, "https://app.example")), http.StatusForbidden
-	case g.Token != "" && (writes || secret) && !g.bearsToken(r):
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		return "This needs the server's token, which is CARS_TOKEN in its environment; send it as Authorization: Bearer", http.StatusUnauthorized
-	case writes && g.ReadOnly != "":
-		return g.ReadOnly, http.StatusForbidden
+		return rest.Errorf(http.StatusForbidden, "This server does not answer to the host %q; to allow a name, start it with -hosts, such as -hosts %s", r.Host, cmp.Or(name, "cars.example"))
 	}
-	return "", 0
+	secret := slices.Contains(g.Secret, r.URL.Path) && r.Method != "OPTIONS" // browsers ask without the token whether they may send it
+	switch {
+	case writes && !originAllowed:
+		return refuseOrigin(r)
+	case g.Token != "" && (writes || secret) && !g.bearsToken(r):
+		err := rest.Errorf(http.StatusUnauthorized, "This needs the server's token, which is CARS_TOKEN in its environment; send it as Authorization: Bearer")
+		err.Header = map[string]string{"WWW-Authenticate": "Bearer"}
+		return err
+	case writes && g.ReadOnly != "":
+		return rest.Errorf(http.StatusForbidden, "%s", g.ReadOnly)
+	case writes && g.Token == "" && !g.AllowNetworkWrites && fromNetwork(r.Header):
+		return rest.Errorf(http.StatusForbidden, NetworkReadOnly)
+	}
+	return nil
 }
 
 // isWrite reports whether a method may change something (RFC 9110, section 9.2.1).
@@ -140,33 +148,47 @@ func (g *Guard) bearsToken(r *http.Request) bool {
 	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(sum[:], g.token[:]) == 1
 }
 
-// preflight tells a browser what a page may send.
-func (g *Guard) preflight(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Vary", "Origin")
-	h.Set("Access-Control-Allow-Origin", "*") // to read; credentials are never sent with that
-	h.Set("Access-Control-Allow-Methods", "GET, HEAD")
-	if g.originAllowed(r) {
-		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
+// admit lets a request through to next, or returns an error if there is no room for it.
+func (g *Guard) admit(w http.ResponseWriter, r *http.Request, next http.Handler) error {
+	defer g.inFlight.Add(-1)
+	if g.inFlight.Add(1) > int64(g.MaxInFlight) {
+		return tooMany("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight)
 	}
-	h.Set("Access-Control-Allow-Headers", "*, Authorization") // * does not cover Authorization
-	h.Set("Access-Control-Max-Age", "600")
-	w.WriteHeader(http.StatusNoContent)
+	if g.Long != nil && g.Long(r) {
+		// Clients choose how long these stay, so they must leave room for others.
+		half := max(1, g.MaxInFlight/2)
+		defer g.long.Add(-1)
+		if g.long.Add(1) > int64(half) {
+			return tooMany("%d requests that asked for a delay are inside already, half as many as -max-in-flight allows; try again", half)
+		}
+	}
+	if g.limiter != nil {
+		if err := g.limit(w.Header(), r); err != nil {
+			return err
+		}
+	}
+	next.ServeHTTP(w, r)
+	return nil
 }
 
-// admit tells a client how many requests it has left (draft-ietf-httpapi-ratelimit-headers-11),
-// and refuses the one that is too many.
-func (g *Guard) admit(w http.ResponseWriter, r *http.Request) bool {
+func tooMany(format string, most int) error {
+	err := rest.Errorf(http.StatusServiceUnavailable, format, most)
+	err.RetryAfter = 1
+	return err
+}
+
+// limit tells a client how many requests it has left (draft-ietf-httpapi-ratelimit-headers-11),
+// and returns an error for the one that is too many.
+func (g *Guard) limit(h http.Header, r *http.Request) error {
 	left, full, wait := g.limiter.take(clientOf(r.RemoteAddr), time.Now())
-	h := w.Header()
 	h.Set("RateLimit-Policy", g.limiter.policy)
 	h.Set("RateLimit", fmt.Sprintf(`"address";r=%d;t=%d`, left, seconds(full)))
 	if wait == 0 {
-		return true
+		return nil
 	}
-	h.Set("Retry-After", strconv.Itoa(seconds(wait)))
-	g.Refuse(w, fmt.Sprintf("More than %g requests a second from one address, which is what -rate allows; try again later", g.Rate), http.StatusTooManyRequests)
-	return false
+	err := rest.Errorf(http.StatusTooManyRequests, "More than %g requests a second from one address, which is what -rate allows; try again later", g.Rate)
+	err.RetryAfter = seconds(wait)
+	return err
 }
 
 // seconds rounds up.

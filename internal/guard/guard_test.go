@@ -11,12 +11,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cars/internal/rest"
 )
 
-// newGuard returns a guard for tests, which refuses in plain text.
+// newGuard returns a guard for tests.
 func newGuard(t testing.TB, options Options) *Guard {
 	t.Helper()
-	options.Refuse = func(w http.ResponseWriter, message string, status int) { http.Error(w, message, status) }
 	options.Vital = func(path string) bool { return path == "/healthz" }
 	if options.MaxInFlight == 0 {
 		options.MaxInFlight = 1
@@ -41,7 +42,10 @@ func ask(g *Guard, method, target string, headers ...string) *httptest.ResponseR
 		}
 	}
 	rec := httptest.NewRecorder()
-	g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})).ServeHTTP(rec, r)
+	g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rest.SetHeader(w.Header())
+		rest.AddVary(w.Header(), "Accept-Encoding")
+	})).ServeHTTP(rec, r)
 	return rec
 }
 
@@ -53,7 +57,7 @@ func TestHosts(t *testing.T) {
 		"[0:0:0:0:0:0:0:1]": true, "[::ffff:127.0.0.1]": true, "[::FFFF:7f00:1]:80": true, "127.0.0.1.": true,
 		"cars.example": true, "CARS.EXAMPLE.:443": true, "192.0.2.7:80": true, "[2001:DB8:0::1]": true,
 
-		"": false, ":8080": false, ".": false, "evil.com": false, "evil.com:8080": false,
+		":8080": false, ".": false, "evil.com": false, "evil.com:8080": false,
 		"localhost.evil.com": false, "127.0.0.1.evil.com": false, "evil-localhost": false, "xlocalhost": false, "localhosts": false,
 		"localhost:x": false, "localhost:65536": false, "localhost:-1": false, "localhost:+1": false, "localhost:80:80": false, "localhost:8080.": false,
 		"2130706433": false, "0x7f000001": false, "0177.0.0.1": false, "127.1": false, "0.0.0.0": false, "0.0.0.0:8080": false, "0": false,
@@ -111,6 +115,7 @@ func TestOrigins(t *testing.T) {
 		"Origin: http://0.0.0.0:5173":                 false,
 		"Origin: file://localhost":                    false,
 		"Origin: chrome-extension://localhost":        false,
+		"Origin: chrome-extension://localhost:8080":   false, // whatever its own host
 		"Origin: localhost":                           false,
 		"Origin: ":                                    true, // empty: not a page's
 		"Origin: http://localhost:5173|Origin: null":  false,
@@ -136,7 +141,7 @@ func TestOrigins(t *testing.T) {
 		}
 		rec := ask(g, "OPTIONS", "/", append(lines, "Access-Control-Request-Method: PUT")...)
 		methods := rec.Header().Get("Access-Control-Allow-Methods")
-		if rec.Code != 204 || rec.Header().Get("Access-Control-Allow-Origin") != "*" || rec.Header().Get("Access-Control-Allow-Credentials") != "" {
+		if rec.Code != 204 {
 			t.Errorf("preflight with %q: got %d %v", headers, rec.Code, rec.Header())
 		}
 		if want && methods != "GET, HEAD, POST, PUT, PATCH, DELETE" || !want && methods != "GET, HEAD" {
@@ -227,6 +232,41 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// TestHalfTheRoomIsForOthers than those that ask for a long stay.
+func TestHalfTheRoomIsForOthers(t *testing.T) {
+	for maxInFlight, want := range map[int]int{1: 1, 2: 1, 5: 2, 10: 5} {
+		g := newGuard(t, Options{MaxInFlight: maxInFlight, Long: func(r *http.Request) bool { return r.URL.RawQuery != "" }})
+		entered, leave := make(chan bool), make(chan bool)
+		handler := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/stay" {
+				entered <- true
+				<-leave
+			}
+		}))
+		status := func(target string) int {
+			rec := httptest.NewRecorder()
+			handler.ServeHTTP(rec, httptest.NewRequest("GET", target, nil))
+			return rec.Code
+		}
+		var inside sync.WaitGroup
+		for range want {
+			inside.Go(func() { status("/stay?long") })
+			<-entered
+		}
+		if got := status("/?long"); got != 503 {
+			t.Errorf("of %d, one more than %d: got %d", maxInFlight, want, got)
+		}
+		if got := status("/"); got != 200 && maxInFlight > 1 {
+			t.Errorf("of %d, another: got %d", maxInFlight, got)
+		}
+		close(leave)
+		inside.Wait()
+		if got := status("/?long"); got != 200 || g.InFlight() != 0 || g.long.Load() != 0 {
+			t.Errorf("of %d, when they have left: got %d", maxInFlight, got)
+		}
+	}
+}
+
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(t, Options{Rate: 5})
@@ -263,6 +303,198 @@ func TestRate(t *testing.T) {
 		check("[2001:db8::ffff:1]:1000", 429, `"address";r=0;t=2`, "1")
 		check("[2001:db8:0:1::1]:1000", 200, `"address";r=9;t=1`, "")
 	})
+}
+
+// TestNoHost: a load balancer's health check in HTTP/1.0 may have no host, and a page has.
+func TestNoHost(t *testing.T) {
+	g := newGuard(t, Options{Loopback: true})
+	for method, want := range map[string]int{"GET": 200, "HEAD": 200, "OPTIONS": 200, "POST": 403, "PUT": 403, "PATCH": 403, "DELETE": 403, "BREW": 403} {
+		if rec := ask(g, method, "/healthz", "Host: "); rec.Code != want {
+			t.Errorf("%s: got %d, want %d", method, rec.Code, want)
+		}
+	}
+}
+
+// TestProxies has requests that say for whom a proxy sends them.
+func TestProxies(t *testing.T) {
+	g := newGuard(t, Options{Loopback: true})
+	for header, want := range map[string]bool{
+		"X-Forwarded-For: 127.0.0.1":                        true,
+		"X-Forwarded-For: ::1":                              true,
+		"X-Forwarded-For: ::ffff:127.0.0.1":                 true,
+		"X-Forwarded-For: 127.0.0.1:5173":                   true,
+		"X-Forwarded-For: [::1]:5173":                       true,
+		"X-Forwarded-For: [::1]":                            true,
+		"X-Forwarded-For: 127.0.0.1, ::1":                   true,
+		"Forwarded: for=127.0.0.1":                          true,
+		`Forwarded: proto=http;For="[::1]:4711";by=_x`:      true,
+		"Forwarded: for=127.0.0.1, for=127.0.0.2":           true,
+		"X-Forwarded-Proto: https":                          true,
+		"X-Forwarded-For: 203.0.113.9":                      false,
+		"X-Forwarded-For: 127.0.0.1, 203.0.113.9":           false,
+		"X-Forwarded-For: 203.0.113.9, 127.0.0.1":           false,
+		"X-Forwarded-For: 10.0.0.1":                         false,
+		"X-Forwarded-For: ::ffff:203.0.113.9":               false,
+		"X-Forwarded-For: unknown":                          false,
+		"X-Forwarded-For: localhost":                        false,
+		"X-Forwarded-For: ":                                 false,
+		"X-Forwarded-For: 127.0.0.1,":                       false,
+		"X-Forwarded-For: 127.0.0.1|X-Forwarded-For: ::":    false,
+		"Forwarded: for=203.0.113.9":                        false,
+		"Forwarded: for=unknown":                            false,
+		"Forwarded: for=_hidden":                            false,
+		`Forwarded: for="[2001:db8::1]:4711"`:               false,
+		"Forwarded: proto=https":                            false,
+		"Forwarded: for=127.0.0.1, proto=https":             false,
+		"Forwarded: for=127.0.0.1;for=203.0.113.9":          false,
+		`Forwarded: for=127.0.0.1;x=", for=203.0.113.9`:     false,
+		"Forwarded: for=127.0.0.1|Forwarded: for=_x":        false,
+		"Forwarded: ":                                       false,
+		"X-Forwarded-For: 127.0.0.1|Forwarded: for=8.8.8.8": false,
+	} {
+		lines := strings.Split(header, "|")
+		for _, method := range []string{"POST", "DELETE"} {
+			rec := ask(g, method, "/", lines...)
+			if (rec.Code == 200) != want || !want && (rec.Code != 403 || !strings.Contains(rec.Body.String(), NetworkReadOnly)) {
+				t.Errorf("%s with %q: got %d %s, want allowed: %v", method, header, rec.Code, rec.Body, want)
+			}
+		}
+		if rec := ask(g, "GET", "/", lines...); rec.Code != 200 {
+			t.Errorf("GET with %q: got %d", header, rec.Code)
+		}
+	}
+	const network = "X-Forwarded-For: 203.0.113.9"
+	if rec := ask(newGuard(t, Options{Loopback: true, AllowNetworkWrites: true}), "POST", "/", network); rec.Code != 200 {
+		t.Errorf("with -read-only=false: got %d", rec.Code)
+	}
+	if rec := ask(newGuard(t, Options{Loopback: true, Token: "x"}), "POST", "/", network, "Authorization: Bearer x"); rec.Code != 200 {
+		t.Errorf("with a token: got %d", rec.Code)
+	}
+}
+
+// TestReaders says which pages may read an answer: all may, and one that may write is
+// named, so that it may send credentials.
+func TestReaders(t *testing.T) {
+	g := newGuard(t, Options{Loopback: true, Origins: []string{"https://app.example"}, Secret: []string{"/metrics"}})
+	const network = "X-Forwarded-For: 203.0.113.9"
+	for _, test := range []struct {
+		request, origin string
+		want            string // Access-Control-Allow-Origin
+		status          int
+	}{
+		{"GET /", "", "*", 200},
+		{"GET /", "http://localhost:5173", "http://localhost:5173", 200},
+		{"GET /", "https://app.example", "https://app.example", 200},
+		{"GET /", "http://localhost:8080", "http://localhost:8080", 200}, // its own
+		{"GET /", "https://evil.com", "*", 200},
+		{"GET /", "null", "*", 200},
+		{"GET /", "null|Sec-Fetch-Site: same-origin", "*", 200},
+		{"OPTIONS /", "http://localhost:5173", "http://localhost:5173", 200},
+		{"POST /", "https://evil.com", "*", 403},
+		{"POST /network", "http://localhost:5173", "http://localhost:5173", 403},
+		{"GET /metrics", "", "", 200},
+		{"GET /metrics", "http://localhost:5173", "", 200},
+		{"GET /metrics", "https://evil.com", "", 200},
+		{"POST /metrics", "https://evil.com", "", 403},
+	} {
+		method, path, _ := strings.Cut(test.request, " ")
+		var lines []string
+		if test.origin != "" {
+			lines = strings.Split("Origin: "+test.origin, "|")
+		}
+		if path == "/network" {
+			lines = append(lines, network)
+		}
+		rec := ask(g, method, path, lines...)
+		h := rec.Header()
+		credentials := ""
+		if test.want != "" && test.want != "*" {
+			credentials = "true"
+		}
+		var varies []string
+		if test.origin != "" && path != "/metrics" {
+			varies = append(varies, "Origin")
+		}
+		if test.status == 200 {
+			varies = append(varies, "Accept-Encoding")
+		}
+		vary := strings.Join(varies, ", ")
+		if rec.Code != test.status || h.Get("Access-Control-Allow-Origin") != test.want || h.Get("Access-Control-Allow-Credentials") != credentials || h.Get("Vary") != vary {
+			t.Errorf("%s from %q: got %d %v, want %d, origin %q", test.request, test.origin, rec.Code, h, test.status, test.want)
+		}
+	}
+	withToken := newGuard(t, Options{Loopback: true, Token: "x", Secret: []string{"/metrics"}})
+	if rec := ask(withToken, "GET", "/metrics", "Authorization: Bearer x"); rec.Header().Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("/metrics with a token: got %v", rec.Header())
+	}
+}
+
+func TestPreflightHeaders(t *testing.T) {
+	g := newGuard(t, Options{Loopback: true})
+	const any = "*, Authorization"
+	for _, test := range []struct{ origin, asked, want string }{
+		{"http://localhost:5173", "content-type,if-match, x-My_header", "content-type,if-match, x-My_header"},
+		{"http://localhost:5173", "", any},
+		{"http://localhost:5173", "content-type,", any},
+		{"http://localhost:5173", "content type", any},
+		{"http://localhost:5173", "x:y", any},
+		{"http://localhost:5173", "x\u00e9", any},
+		{"https://evil.com", "content-type", any},
+	} {
+		rec := ask(g, "OPTIONS", "/", "Origin: "+test.origin, "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: "+test.asked)
+		if got := rec.Header().Get("Access-Control-Allow-Headers"); got != test.want {
+			t.Errorf("%s asks for %q: got %q", test.origin, test.asked, got)
+		}
+	}
+}
+
+// TestRefusedPreflightIsReported with advice that applies to the page, as the refused
+// write has it.
+func TestRefusedPreflightIsReported(t *testing.T) {
+	var reports []string
+	g := newGuard(t, Options{Loopback: true, Report: func(r *http.Request, refusal *rest.Error) {
+		reports = append(reports, refusal.Message)
+	}})
+	const flag, file = "start the server with -origins, such as -origins ", "if it was opened as a file, serve it"
+	for _, test := range []struct{ origin, method, want string }{
+		{"https://evil.com", "PUT", flag + "https://evil.com:443"},
+		{"https://evil.com", "POST", flag + "https://evil.com:443"},
+		{"null", "DELETE", file},
+		{"file://", "PATCH", file},
+		{"https://evil.com", "GET", ""},
+		{"null", "HEAD", ""},
+		{"http://localhost:5173", "PUT", ""},
+	} {
+		reports = nil
+		ask(g, "OPTIONS", "/", "Origin: "+test.origin, "Access-Control-Request-Method: "+test.method)
+		if test.want == "" {
+			if reports != nil {
+				t.Errorf("%+v: reported %q", test, reports)
+			}
+			continue
+		}
+		if len(reports) != 1 || !strings.Contains(reports[0], test.want) || (test.want == file) == strings.Contains(reports[0], flag) {
+			t.Errorf("%+v: reported %q", test, reports)
+		}
+		if rec := ask(g, test.method, "/", "Origin: "+test.origin); rec.Code != 403 || !strings.Contains(rec.Body.String(), test.want) {
+			t.Errorf("%+v: got %d %s", test, rec.Code, rec.Body)
+		}
+	}
+	ask(newGuard(t, Options{}), "OPTIONS", "/", "Origin: null", "Access-Control-Request-Method: PUT") // nobody is told
+}
+
+// TestMessagesAreSafeToShow: no text of a client gets into a message with characters
+// that do not show or that turn it around.
+func TestMessagesAreSafeToShow(t *testing.T) {
+	g := newGuard(t, Options{Loopback: true})
+	for _, c := range "\u202e\u2066\u200b\ufeff\x1b\x7f\u0085\u2028" {
+		for _, header := range []string{"Host: evil" + string(c), "Origin: evil://" + string(c)} {
+			rec := ask(g, "POST", "/", header)
+			if rec.Code != 403 || strings.ContainsRune(rec.Body.String(), c) {
+				t.Errorf("%q: got %d %q", header, rec.Code, rec.Body)
+			}
+		}
+	}
 }
 
 // TestRateIsKept over a long time, at every rate.

@@ -1,44 +1,162 @@
-// Package listen opens the address that a server was told to listen on, and says
-// what to do if that cannot be, and where it can be reached if it can.
+// Package listen opens the addresses of a server, with or without TLS, and closes them
+// again.
 package listen
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
+	"strings"
+	"sync"
+	"time"
 )
 
-// On listens on a TCP address, host:port. Errors are sentences for the user.
-func On(addr string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", addr)
-	if err == nil {
-		return listener, nil
+// On listens on a TCP address, host:port. For localhost it listens on both loopback
+// addresses, as far as the machine has them, on one port: clients differ in which one
+// they try, and some try no other. An error is a sentence for the user.
+func On(addr string) ([]net.Listener, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil && strings.EqualFold(host, "localhost") {
+		return listenLocal(addr, port)
 	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, cannotListen(addr, err)
+	}
+	return []net.Listener{listener}, nil
+}
+
+// listenLocal listens on the loopback addresses. If any free port will do, that of the
+// first address may be taken on the second; then it tries others.
+func listenLocal(addr, port string) (listeners []net.Listener, err error) {
+	hosts := loopbackHosts()
+	const attempts = 10
+	for range attempts {
+		listeners, err = listenAll(hosts, port)
+		if err == nil {
+			return listeners, nil
+		}
+		if port != "0" {
+			break
+		}
+	}
+	return nil, cannotListen(addr, err)
+}
+
+// loopbackHosts returns the loopback addresses that the machine has. A machine without
+// any is left to say so itself.
+func loopbackHosts() []string {
+	var hosts []string
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		if listener, err := net.Listen("tcp", net.JoinHostPort(host, "0")); err == nil {
+			listener.Close()
+			hosts = append(hosts, host)
+		}
+	}
+	if hosts == nil {
+		return []string{"127.0.0.1"}
+	}
+	return hosts
+}
+
+// listenAll listens on one port of all hosts, or of none. Port 0 is any that is free on
+// the first.
+func listenAll(hosts []string, port string) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, host := range hosts {
+		listener, err := net.Listen("tcp", net.JoinHostPort(host, port))
+		if err != nil {
+			for _, l := range listeners {
+				l.Close()
+			}
+			return nil, err
+		}
+		listeners = append(listeners, listener)
+		_, port, _ = net.SplitHostPort(listener.Addr().String())
+	}
+	return listeners, nil
+}
+
+// cannotListen leaves out what err says about the address, which may be another than
+// the one that was given.
+func cannotListen(addr string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
-		err = op.Err // without the address, which may be another than the one that was given
+		err = op.Err
 	}
 	var call *os.SyscallError
 	if errors.As(err, &call) {
 		err = call.Err
 	}
-	return nil, fmt.Errorf("cannot listen on %q: %w; choose another address, such as -addr localhost:0 for any free port", addr, err)
+	return fmt.Errorf("cannot listen on %q: %w; choose another address, such as -addr localhost:0 for any free port", addr, err)
 }
 
-// Loopback reports whether only this machine can reach an address.
-func Loopback(actual net.Addr) bool {
-	tcp, ok := actual.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
+// Loopback reports whether only this machine can reach the listeners.
+func Loopback(listeners []net.Listener) bool {
+	for _, listener := range listeners {
+		if tcp, ok := listener.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+			return false
+		}
+	}
+	return true
 }
 
-// PublicAddr is the host and port under which a client on this machine reaches a
-// server that was asked to listen on addr and does on actual.
-func PublicAddr(addr string, actual net.Addr) string {
+// PublicAddr returns the host and port under which a client on this machine reaches a
+// server that was asked to listen on addr and has got the listeners.
+func PublicAddr(addr string, listeners []net.Listener) string {
 	host, _, _ := net.SplitHostPort(addr)
-	_, port, _ := net.SplitHostPort(actual.String())
+	_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
 	if host == "" || net.ParseIP(host).IsUnspecified() {
 		host = "localhost"
 	}
 	return net.JoinHostPort(host, port)
+}
+
+// Serve serves on all listeners, with TLS if the server has a configuration for that. It
+// returns the first error, which is [http.ErrServerClosed] after Shutdown or Close.
+func Serve(server *http.Server, listeners []net.Listener) error {
+	ended := make(chan error, len(listeners))
+	secure := server.TLSConfig != nil // the server makes one for HTTP/2 when it begins
+	for _, listener := range listeners {
+		go func() {
+			if secure {
+				ended <- server.ServeTLS(listener, "", "")
+			} else {
+				ended <- server.Serve(listener)
+			}
+		}()
+	}
+	return <-ended
+}
+
+// SilentConns are the connections on which no request has begun. The zero value has none.
+type SilentConns struct {
+	conns sync.Map // a set of net.Conn. Every request looks for its own, and nearly always in vain
+}
+
+// State is to be called from the field ConnState of an [http.Server].
+func (s *SilentConns) State(conn net.Conn, state http.ConnState) {
+	if state == http.StateNew {
+		s.conns.Store(conn, nil)
+	} else {
+		s.conns.Delete(conn)
+	}
+}
+
+// Shutdown is [http.Server.Shutdown], but for connections that are silent: that would
+// wait up to 5 s for their first request. They get a moment, in which a request that
+// has been sent already arrives.
+func (s *SilentConns) Shutdown(ctx context.Context, server *http.Server) error {
+	const moment = 100 * time.Millisecond
+	timer := time.AfterFunc(moment, func() {
+		s.conns.Range(func(conn, _ any) bool {
+			conn.(net.Conn).Close()
+			return true
+		})
+	})
+	defer timer.Stop()
+	return server.Shutdown(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -59,11 +60,24 @@ var (
 )
 
 // SetHeader sets the fields of every answer, errors and those without a body included.
+// It leaves Access-Control-Allow-Origin alone if that is a key of h already: with the
+// one origin that may read the answer or, without values, with none.
 func SetHeader(h http.Header) {
-	h["Access-Control-Allow-Origin"] = anyOrigin
+	if _, decided := h["Access-Control-Allow-Origin"]; !decided {
+		h["Access-Control-Allow-Origin"] = anyOrigin
+	}
 	h["Access-Control-Expose-Headers"] = exposed
 	h["Cache-Control"] = cacheControl
 	h["X-Content-Type-Options"] = nosniff
+}
+
+// AddVary adds the name of a request's field to Vary, in one line with those that are
+// there (RFC 9110, section 12.5.5).
+func AddVary(h http.Header, name string) {
+	if names := h["Vary"]; len(names) > 0 {
+		name = strings.Join(names, ", ") + ", " + name
+	}
+	h["Vary"] = []string{name}
 }
 
 // SetTiming sets Server-Timing (W3C Server Timing): durations in milliseconds, to the

@@ -11,8 +11,8 @@ import (
 )
 
 // ReadBody reads the body of r, which must be of one of the media types, not
-// encoded and not larger than limit bytes. How long it may take is the server's
-// ReadTimeout. The only errors are of type [*Error].
+// encoded and not larger than limit bytes. How slowly it may come is up to [Pace]. The
+// only errors are of type [*Error].
 //
 // ReadBody refuses what it can before it reads: a client that sent
 // Expect: 100-continue then never sends the body.

@@ -1,0 +1,57 @@
+package guard
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// fromNetwork reports whether a proxy says, in Forwarded (RFC 7239) or X-Forwarded-For,
+// that it sends a request for a client that is not known to be on this machine. Clients
+// can make up addresses in front of the one that the proxy adds, so each has to be a
+// loopback address. Development servers that proxy for a browser on this machine name
+// one.
+func fromNetwork(h http.Header) bool {
+	for _, line := range h["X-Forwarded-For"] {
+		for address := range strings.SplitSeq(line, ",") {
+			if !isLoopbackNode(address) {
+				return true
+			}
+		}
+	}
+	// A quoted string may contain the separators. Its pieces then name no loopback
+	// address, and hide none that stands outside of it.
+	for _, line := range h["Forwarded"] {
+		for element := range strings.SplitSeq(line, ",") {
+			named := false
+			for pair := range strings.SplitSeq(element, ";") {
+				name, node, _ := strings.Cut(strings.TrimSpace(pair), "=")
+				if !strings.EqualFold(name, "for") {
+					continue
+				}
+				if !isLoopbackNode(node) {
+					return true
+				}
+				named = true
+			}
+			if !named {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isLoopbackNode reports whether a proxy's name for a client (RFC 7239, section 6) is a
+// loopback address, with or without a port. The names "unknown" and "_hidden" are not.
+func isLoopbackNode(node string) bool {
+	node = strings.Trim(strings.TrimSpace(node), `"`)
+	if addrPort, err := netip.ParseAddrPort(node); err == nil {
+		return addrPort.Addr().IsLoopback()
+	}
+	if inner, isV6 := strings.CutPrefix(node, "["); isV6 {
+		node = strings.TrimSuffix(inner, "]")
+	}
+	addr, err := netip.ParseAddr(node)
+	return err == nil && addr.IsLoopback()
+}

@@ -1,0 +1,162 @@
+package rest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// limits are how slow a client may be.
+type limits struct {
+	ahead time.Duration // to begin with
+	rate  float64       // bytes a second, on average after that
+	most  time.Duration // for which a client may stop, however fast it was before
+	small int           // bytes of an answer to which only the server's WriteTimeout applies
+
+	patience time.Duration // with what is still sent after a refusal
+}
+
+// A line of 64 KiB/s loads 5 MB in 80 seconds. Slower ones exist, but so do clients that
+// hold a connection for as long as they can.
+//
+// An operating system takes megabytes at once for a client that never reads, and then
+// makes room for a third of them at a time. The most that a client may stop is longer
+// than a client at this rate needs for that, and bounds what the rest can cost.
+//
+// The patience is that of net/http with clients that have not asked for a close.
+var slowest = limits{ahead: 10 * time.Second, rate: 64 << 10, most: time.Minute, small: 64 << 10, patience: 500 * time.Millisecond}
+
+// Pace returns the handler that has next serve clients on slow lines for as long as they
+// make progress: a body has 10 s to begin and must then come at no less than 64 KiB/s on
+// average, and an answer must be taken at that rate. Neither may stop for a minute. A
+// client that does not keep up is cut off. Reading or writing then fails with
+// [os.ErrDeadlineExceeded], whatever the version of HTTP. Only time spent waiting for the
+// client counts, but a handler must not pause for 10 s in the middle of a body or an
+// answer: HTTP/2 ends that.
+//
+// A handler that sets a write deadline itself, by [http.ResponseController], has limits
+// of its own. Pace then leaves its answer alone.
+//
+// What a client still sends after next has refused it is read, if the client has asked
+// for the connection to be closed. Otherwise net/http would close it at once, and the
+// operating system would answer what arrives then with a reset, which overtakes the
+// refusal.
+//
+// Pace has to be the outermost handler, so that others see why an answer was cut off.
+func Pace(next http.Handler) http.Handler { return slowest.pace(next) }
+
+func (l limits) pace(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &pacedWriter{ResponseWriter: w, limits: l, pace: pace{left: l.ahead}}
+		if r.Body == nil || r.Body == http.NoBody {
+			next.ServeHTTP(answer, r)
+			return
+		}
+		connection := http.NewResponseController(w)
+		paced := *r // net/http looks at the body of its own request
+		paced.Body = &pacedBody{ReadCloser: r.Body, limits: l, pace: pace{left: l.ahead}, set: func(deadline time.Time) error {
+			// The server's WriteTimeout counts from the header. It is for the time after the body.
+			if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.WriteTimeout > 0 {
+				connection.SetWriteDeadline(deadline.Add(server.WriteTimeout))
+			}
+			return connection.SetReadDeadline(deadline)
+		}}
+		next.ServeHTTP(answer, &paced)
+		if r.Close && r.ContentLength != 0 {
+			l.linger(connection, r.Body)
+		}
+	})
+}
+
+// linger reads what is left of a body.
+func (l limits) linger(connection *http.ResponseController, body io.Reader) {
+	const enough = 256 << 20 // bytes, on a fast network
+	if connection.Flush() == nil && connection.SetReadDeadline(time.Now().Add(l.patience)) == nil {
+		io.CopyN(io.Discard, body, enough)
+	}
+}
+
+// A pace is the time that a client has left. Waiting for the client uses it up; each
+// byte that moves adds to it.
+type pace struct {
+	left     time.Duration
+	deadline time.Time // that is in force
+}
+
+// add adds the time that n bytes may take.
+func (p *pace) add(n int, l limits) {
+	p.left = min(p.left+time.Duration(float64(n)/l.rate*float64(time.Second)), l.most)
+}
+
+// wait runs move, which waits for the client, under a deadline. It sets a new one if
+// that is later by a second or more: doing so for each byte would cost more than the
+// bytes do.
+func (p *pace) wait(set func(time.Time) error, move func([]byte) (int, error), bytes []byte) (int, error) {
+	start := time.Now()
+	if deadline := start.Add(p.left); deadline.Sub(p.deadline) >= time.Second {
+		p.deadline = deadline
+		set(deadline) // an error means that there are no deadlines, as in tests without a network
+	}
+	n, err := move(bytes)
+	p.left -= time.Since(start)
+	return n, err
+}
+
+type pacedBody struct {
+	io.ReadCloser
+	limits limits
+	pace   pace
+	set    func(deadline time.Time) error
+	err    error // that ended the body. A deadline set behind the end would be for the next request
+}
+
+func (b *pacedBody) Read(p []byte) (n int, err error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err = b.pace.wait(b.set, b.ReadCloser.Read, p)
+	b.pace.add(n, b.limits)
+	b.err = err
+	return n, err
+}
+
+type pacedWriter struct {
+	http.ResponseWriter
+	limits limits
+	pace   pace
+	size   int  // bytes so far
+	own    bool // the handler has limits of its own
+}
+
+// Unwrap lets an [http.ResponseController] through.
+func (w *pacedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// SetWriteDeadline is for an [http.ResponseController].
+func (w *pacedWriter) SetWriteDeadline(deadline time.Time) error {
+	w.own = true
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline)
+}
+
+func (w *pacedWriter) Write(p []byte) (n int, err error) {
+	if w.own || w.size+len(p) <= w.limits.small {
+		w.size += len(p)
+		return w.ResponseWriter.Write(p)
+	}
+	connection := http.NewResponseController(w.ResponseWriter)
+	for len(p) > 0 && err == nil { // in pieces, since the time for all of p would be too long for the first byte
+		piece := p[:min(len(p), w.limits.small)]
+		w.pace.add(len(piece), w.limits)
+		var written int
+		written, err = w.pace.wait(connection.SetWriteDeadline, w.ResponseWriter.Write, piece)
+		n += written
+		p = p[len(piece):]
+	}
+	w.size += n
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("rest: cut off after %d bytes, since the client took the answer too slowly: %w", w.size, err)
+	}
+	return n, err
+}
