@@ -86,9 +86,10 @@ func getCar(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !rest.NotModified(w, r, resp.item.ETag) {
-		rest.WriteBody(w, resp.item.Line, http.StatusOK)
+	if answered, err := rest.NotModified(w, r, resp.item.ETag); answered || err != nil {
+		return err
 	}
+	rest.WriteBody(w, resp.item.Line, http.StatusOK)
 	return nil
 }
 
@@ -110,8 +111,8 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	rest.AddVary(w.Header(), "Accept-Encoding")
-	if rest.NotModified(w, r, resp.catalogue.etag(r.URL.RawQuery)) {
-		return nil
+	if answered, err := rest.NotModified(w, r, resp.catalogue.etag(r.URL.RawQuery)); answered || err != nil {
+		return err
 	}
 	list, err := asked.Run(r.Context(), resp.catalogue.Items.Blocks())
 	if err != nil {

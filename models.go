@@ -176,12 +176,12 @@ var (
 	errFull        = &rest.Error{Status: http.StatusInsufficientStorage, Message: "Nothing was changed: the catalogue is full", Cause: errors.New("catalogue is full")}
 )
 
-// etag returns the weak entity tag (RFC 9110, section 8.8.1) of a list made of c: it
-// changes with the content and differs from query to query.
+// etag returns the strong entity tag (RFC 9110, section 8.8.3) of the list that a query
+// makes of c. It depends on the cars alone, so it survives a restart.
 func (c catalogue) etag(rawQuery string) string {
 	query := fnv.New64a()
 	query.Write([]byte(rawQuery))
-	return fmt.Sprintf(`W/"%016x"`, c.Items.Hash()^query.Sum64())
+	return fmt.Sprintf(`"%016x"`, c.Items.Hash()^query.Sum64())
 }
 
 // find returns the answer to a request for one car.

@@ -21,49 +21,83 @@ func ReadConditions(r *http.Request) Conditions {
 	return Conditions{entityTags(r.Header["If-Match"]), entityTags(r.Header["If-None-Match"])}
 }
 
-// entityTags returns the members of a list, or nil if it has no lines. Tags of
-// other servers may contain commas; the pieces of those equal none of ours.
+// entityTags returns the members of a list, or nil if it has no lines. A tag of something
+// compressed stands for that of what was compressed. Tags of other servers may contain
+// commas; the pieces of those equal none of ours.
 func entityTags(lines []string) []string {
 	if lines == nil {
 		return nil
 	}
 	tags := strings.Split(strings.Join(lines, ","), ",")
 	for i := range tags {
-		tags[i] = strings.TrimSpace(tags[i])
+		tags[i] = strings.Replace(strings.TrimSpace(tags[i]), gzipSuffix, `"`, 1)
 	}
 	return tags
 }
 
-// Check returns an error, 412, unless the content with this entity tag may be changed
-// (RFC 9110, sections 13.1.1 and 13.1.2).
+// gzipSuffix is how the entity tag of something compressed ends. Its bytes are others, so
+// a strong tag has to be another, too (RFC 9110, section 8.8.3.3).
+const gzipSuffix = `-gzip"`
+
+// gzipTag returns the entity tag of something compressed, by that of the thing itself.
+func gzipTag(etag string) string { return strings.TrimSuffix(etag, `"`) + gzipSuffix }
+
+// Check returns an error, 412, unless the content with this strong entity tag may be
+// changed (RFC 9110, sections 13.1.1 and 13.1.2).
 func (c Conditions) Check(etag string) error {
-	matches := c.IfMatch == nil || isAny(c.IfMatch) ||
-		slices.Contains(c.IfMatch, etag) && !strings.HasPrefix(etag, "W/") // comparison is strong
-	if !matches || c.hasCurrent(etag) {
-		return Errorf(http.StatusPreconditionFailed, "Nothing was changed: If-Match or If-None-Match does not hold (any longer)")
+	if err := c.checkMatch(etag); err != nil {
+		return err
+	}
+	if c.hasCurrent(etag) {
+		return Errorf(http.StatusPreconditionFailed, "Nothing was changed: what If-None-Match rules out is there")
 	}
 	return nil
+}
+
+// checkMatch returns an error, 412, unless If-Match names etag, or there is none. The
+// comparison is strong: a weak tag never matches.
+func (c Conditions) checkMatch(etag string) error {
+	switch {
+	case c.IfMatch == nil, isAny(c.IfMatch), slices.Contains(c.IfMatch, etag):
+		return nil
+	case slices.Contains(c.IfMatch, "W/"+etag):
+		return Errorf(http.StatusPreconditionFailed, "If-Match has the right entity tag in its weak form, W/%s, which never matches; a proxy has made it weak, as many do that compress. Have the proxy leave ETag alone, or send the tag without W/", etag)
+	default:
+		return Errorf(http.StatusPreconditionFailed, "If-Match does not hold (any longer): it has been changed since, or is another")
+	}
 }
 
 // hasCurrent reports whether If-None-Match names etag. A GET is then answered 304.
 func (c Conditions) hasCurrent(etag string) bool {
 	return isAny(c.IfNoneMatch) || slices.ContainsFunc(c.IfNoneMatch, func(tag string) bool { // comparison is weak
-		return strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(etag, "W/")
+		return strings.TrimPrefix(tag, "W/") == etag
 	})
 }
 
 func isAny(tags []string) bool { return len(tags) == 1 && tags[0] == "*" }
 
-// NotModified answers 304 if the client has the content with this entity tag,
-// and reports whether it did (RFC 9110, section 13.1.2).
-func NotModified(w http.ResponseWriter, r *http.Request, etag string) bool {
-	w.Header()["Etag"] = []string{etag}
-	if !ReadConditions(r).hasCurrent(etag) {
-		return false
+// NotModified sets the entity tag of an answer to GET or HEAD. If the client has that
+// content, it answers 304 and reports true. It returns an error, 412, if If-Match does not
+// hold (RFC 9110, section 13.2.2).
+func NotModified(w http.ResponseWriter, r *http.Request, etag string) (bool, error) {
+	h := w.Header()
+	h["Etag"] = []string{etag}
+	if r.Header["If-None-Match"] == nil && r.Header["If-Match"] == nil { // as in nearly all requests
+		return false, nil
 	}
-	SetHeader(w.Header())
+	c := ReadConditions(r)
+	if err := c.checkMatch(etag); err != nil {
+		return false, err
+	}
+	if !c.hasCurrent(etag) {
+		return false, nil
+	}
+	if strings.Contains(r.Header.Get("If-None-Match"), gzipTag(etag)) {
+		h["Etag"] = []string{gzipTag(etag)}
+	}
+	SetHeader(h)
 	w.WriteHeader(http.StatusNotModified)
-	return true
+	return true, nil
 }
 
 // acceptsGzip reports whether r's client takes gzip (RFC 9110, section 12.5.3).

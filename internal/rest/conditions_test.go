@@ -2,6 +2,7 @@ package rest
 
 import (
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -51,22 +52,56 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// TestWeakTags: one that is weak never matches by strong comparison, not even
-// itself (RFC 9110, section 8.8.3.2).
+// TestWeakTags never match by strong comparison (RFC 9110, section 8.8.3.2), and the
+// client reads why.
 func TestWeakTags(t *testing.T) {
-	const etag = `W/"5a"`
+	err := Conditions{IfMatch: []string{`W/"5a"`}}.Check(`"5a"`)
+	if err == nil || !strings.Contains(err.Error(), "proxy") {
+		t.Errorf("got %v, want that a proxy has made the tag weak", err)
+	}
+	err = Conditions{IfMatch: []string{`W/"5b"`}}.Check(`"5a"`)
+	if err == nil || strings.Contains(err.Error(), "proxy") {
+		t.Errorf("got %v for a tag that does not match anyhow", err)
+	}
+}
+
+// TestTagsOfCompressedContent are others, and stand for the same content.
+func TestTagsOfCompressedContent(t *testing.T) {
+	get := func(accepts, field, value string) (*httptest.ResponseRecorder, error) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Accept-Encoding", accepts)
+		r.Header.Set(field, value)
+		rec := httptest.NewRecorder()
+		answered, err := NotModified(rec, r, `"5a"`)
+		if !answered && err == nil {
+			WriteList(rec, r, "", numbers(100))
+		}
+		return rec, err
+	}
 	for _, test := range []struct {
-		c         Conditions
-		hold, has bool
+		accepts, field, value string
+		status                int // 412 stands for an error
+		etag                  string
 	}{
-		{Conditions{IfMatch: []string{etag}}, false, false},
-		{Conditions{IfMatch: []string{`"5a"`}}, false, false},
-		{Conditions{IfMatch: []string{"*"}}, true, false},
-		{Conditions{IfNoneMatch: []string{`"5a"`}}, false, true},
-		{Conditions{IfMatch: []string{"*"}, IfNoneMatch: []string{etag}}, false, true},
+		{"", "X-Nothing", "", 200, `"5a"`},
+		{"gzip", "X-Nothing", "", 200, `"5a-gzip"`},
+		{"gzip", "If-None-Match", `"5a-gzip"`, 304, `"5a-gzip"`},
+		{"gzip", "If-None-Match", `W/"5a-gzip"`, 304, `"5a-gzip"`},
+		{"", "If-None-Match", `"5a"`, 304, `"5a"`},
+		{"", "If-None-Match", `"5b"`, 200, `"5a"`},
+		{"", "If-Match", `"5a-gzip"`, 200, `"5a"`},
+		{"", "If-Match", `"5a"`, 200, `"5a"`},
+		{"", "If-Match", `*`, 200, `"5a"`},
+		{"", "If-Match", `"5b"`, 412, `"5a"`},
+		{"", "If-Match", `W/"5a"`, 412, `"5a"`},
 	} {
-		if hold, has := test.c.Check(etag) == nil, test.c.hasCurrent(etag); hold != test.hold || has != test.has {
-			t.Errorf("%+v: hold %v, has current %v; want %v, %v", test.c, hold, has, test.hold, test.has)
+		rec, err := get(test.accepts, test.field, test.value)
+		status := rec.Code
+		if err != nil {
+			status = err.(*Error).Status
+		}
+		if etag := rec.Header().Get("ETag"); status != test.status || etag != test.etag {
+			t.Errorf("%s: %s, accepting %q: got %d and %s, want %d and %s", test.field, test.value, test.accepts, status, etag, test.status, test.etag)
 		}
 	}
 }

@@ -60,6 +60,9 @@ func WriteList(w http.ResponseWriter, r *http.Request, envelope string, elements
 				zw, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
 			}
 			h.Set("Content-Encoding", "gzip")
+			if etag := h.Get("ETag"); etag != "" {
+				h.Set("ETag", gzipTag(etag))
+			}
 			writeCompressed(w, zw, size, pieces(envelope, elements))
 			return
 		default:
