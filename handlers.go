@@ -120,7 +120,7 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer list.Release()
 	w.Header().Set("X-Total-Count", strconv.Itoa(list.Total))
-	if links := asked.Links(rest.BaseURL(r), r.URL.RawQuery, list.Total); links != "" {
+	if links := asked.Links(rest.URL(r, "/api/cars"), r.URL.RawQuery, list.Total); links != "" {
 		w.Header().Set("Link", links)
 	}
 	rest.WriteList(w, r, "", sorted.JSON(list.Pieces))
@@ -149,7 +149,7 @@ func createCar(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", location(resp.Car.ID))
+	w.Header().Set("Location", location(r, resp.Car.ID))
 	w.Header()["Etag"] = []string{resp.item.ETag}
 	rest.WriteBody(w, resp.item.Line, http.StatusCreated)
 	return nil
@@ -195,7 +195,7 @@ func answerChange(w http.ResponseWriter, r *http.Request, req CarRequest, what s
 	}
 	// Says that the answer is the car itself and not about it, so that
 	// the entity tag is the car's (RFC 9110, section 8.7).
-	w.Header().Set("Content-Location", location(req.ID))
+	w.Header().Set("Content-Location", location(r, req.ID))
 	w.Header()["Etag"] = []string{resp.item.ETag}
 	rest.WriteBody(w, resp.item.Line, http.StatusOK)
 	return nil
@@ -261,15 +261,15 @@ func replaceCars(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// location returns the path of a car.
-func location(id int) string { return "/api/cars/" + strconv.Itoa(id) }
+// location returns the path of a car, for r's client.
+func location(r *http.Request, id int) string { return rest.Path(r, "/api/cars/"+strconv.Itoa(id)) }
 
 var errInvalidID = rest.Errorf(http.StatusBadRequest, "Invalid car ID")
 
 // pathID returns the ID in the path of r, /api/cars/{id}: decimal, without sign or
 // leading zero, 1 to the largest int64.
 func pathID(r *http.Request) (int, error) {
-	s := strings.TrimPrefix(r.URL.Path, "/api/cars/")
+	s := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/api/cars/"), "/")
 	id, err := strconv.Atoi(s)
 	if err != nil || s[0] < '1' || s[0] > '9' {
 		return 0, errInvalidID

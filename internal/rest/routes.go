@@ -3,7 +3,6 @@ package rest
 import (
 	"maps"
 	"net/http"
-	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -47,7 +46,13 @@ func (t Routes) Handler(notFound http.HandlerFunc, acceptPatch string) http.Hand
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		if p := r.URL.EscapedPath(); !strings.HasPrefix(p, "/") || path.Clean(p) != p {
+		p := r.URL.EscapedPath()
+		if rest, found := strings.CutSuffix(p, "/"); found && rest != "" && !strings.HasSuffix(rest, "/") { // as if it were not there
+			without := *r.URL
+			without.Path, without.RawPath = strings.TrimSuffix(r.URL.Path, "/"), strings.TrimSuffix(r.URL.RawPath, "/")
+			p, r.URL = rest, &without
+		}
+		if !strings.HasPrefix(p, "/") || path.Clean(p) != p {
 			notFound(w, r)
 			return
 		}
@@ -63,18 +68,4 @@ func allowed(byMethod map[string]http.HandlerFunc) string {
 	}
 	slices.Sort(methods)
 	return strings.Join(methods, ", ")
-}
-
-// BaseURL returns the URL of r's path as the client knows it, without query. For a request
-// without host (HTTP/1.0) it is the path.
-func BaseURL(r *http.Request) string {
-	u := url.URL{Host: r.Host, Path: r.URL.Path}
-	switch {
-	case r.Host == "":
-	case r.TLS == nil:
-		u.Scheme = "http"
-	default:
-		u.Scheme = "https"
-	}
-	return u.String()
 }
