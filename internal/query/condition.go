@@ -28,6 +28,9 @@ type condition func(*sorted.Item) bool
 
 // all is the condition that all of conditions hold.
 func all(conditions []condition) condition {
+	if len(conditions) == 1 {
+		return conditions[0]
+	}
 	return func(item *sorted.Item) bool {
 		for _, holds := range conditions {
 			if !holds(item) {
@@ -64,10 +67,11 @@ var comparisons = map[string][3]bool{
 }
 
 // searches are the operators that look for a value in a text, whatever the case of both.
-var searches = map[string]func(text, value string) bool{
-	"contains":   strings.Contains,
-	"startsWith": strings.HasPrefix,
-	"endsWith":   strings.HasSuffix,
+// Each returns what to look for in a SearchText, where each text is on a line of its own.
+var searches = map[string]func(value string) string{
+	"contains":   func(value string) string { return value },
+	"startsWith": func(value string) string { return "\n" + value },
+	"endsWith":   func(value string) string { return value + "\n" },
 }
 
 // isOperator reports whether there is an operator of that name. Those of 1.x are eq, in
@@ -103,22 +107,19 @@ func (f field) condition(param, operator string, values []string) (condition, er
 		}
 		conditions = append(conditions, c)
 	}
-	if len(conditions) == 1 {
-		return conditions[0], nil
-	}
 	return all(conditions), nil
 }
 
 // equals returns the condition that the field is one of values.
 func (f field) equals(param string, values []string) (condition, error) {
-	if f.Text != nil && len(values) == 1 {
-		value := values[0]
-		return func(item *sorted.Item) bool { return *f.Text(item.Value) == value }, nil
-	}
 	if f.Text != nil {
 		values = slices.Sorted(slices.Values(values))
 		return func(item *sorted.Item) bool {
-			_, found := slices.BinarySearch(values, *f.Text(item.Value))
+			text := *f.Text(item.Value)
+			if len(values) <= few {
+				return slices.Contains(values, text)
+			}
+			_, found := slices.BinarySearch(values, text)
 			return found
 		}, nil
 	}
@@ -134,10 +135,17 @@ func (f field) equals(param string, values []string) (condition, error) {
 	}
 	slices.Sort(numbers)
 	return func(item *sorted.Item) bool {
-		_, found := slices.BinarySearch(numbers, *f.Number(item.Value))
+		number := *f.Number(item.Value)
+		if len(numbers) <= few {
+			return slices.Contains(numbers, number)
+		}
+		_, found := slices.BinarySearch(numbers, number)
 		return found
 	}, nil
 }
+
+// few is up to how many values are faster to go through than to divide in halves.
+const few = 8
 
 // compares returns the condition that the field, compared to value, is in one of the
 // orders for which holds is true: less, equal, greater.
@@ -177,22 +185,18 @@ func parseNumber(s string) (floor int, whole, ok bool) {
 	return int(math.Floor(x)), x == math.Floor(x), true
 }
 
-// searches returns the condition that search finds one of values in the field, which is
-// a text. It looks at the item's SearchText, which is in lower case already.
-func (f field) searches(param string, search func(text, value string) bool, values []string) (condition, error) {
+// searches returns the condition that one of values is found in the field, which is a
+// text.
+func (f field) searches(param string, search func(value string) string, values []string) (condition, error) {
 	if f.Text == nil {
 		return nil, malformed("%s searches in a text, and %s is a number", param, f.Name)
 	}
 	var conditions []condition
 	for _, value := range values {
-		value = lower(value)
-		conditions = append(conditions, func(item *sorted.Item) bool { return search(line(item.Search, f.index), value) })
+		conditions = append(conditions, f.finds(search(lower(value))))
 	}
 	return anyOf(conditions), nil
 }
-
-// lower returns text as a SearchText has it.
-func lower(text string) string { return strings.ToLower(oneLine(text)) }
 
 // maxExpressions bounds the size of all expressions of a query together. In
 // RE2 syntax a few characters can stand for a million states, (x{100}){10} for
@@ -228,8 +232,7 @@ func (q *Query) addMatches(f field, param string, expressions []string) error {
 			return malformed("%s is too large: the expressions of a query must not have more than %d states", param, maxExpressions)
 		}
 		if isASCII(expression) && expression == regexp.QuoteMeta(expression) {
-			word := lower(expression)
-			conditions = append(conditions, func(item *sorted.Item) bool { return strings.Contains(line(item.Search, f.index), word) })
+			conditions = append(conditions, f.finds(lower(expression)))
 			continue
 		}
 		re := regexp.MustCompile(anyCase) // which has been parsed

@@ -132,8 +132,8 @@ func (p *parser) conditions() error {
 	}
 	text, err := single(p.values, "q")
 	if text != "" && err == nil {
-		text = lower(text)
-		p.q.add(func(item *sorted.Item) bool { return strings.Contains(item.Search, text) })
+		find := newFinder(lower(text))
+		p.q.add(func(item *sorted.Item) bool { return find.index(item.Search) >= 0 })
 	}
 	return err
 }

@@ -22,17 +22,12 @@
 package query
 
 import (
-	"bytes"
 	"context"
 	"iter"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"cars/internal/sorted"
-	"cars/internal/strict"
 )
 
 // A Query says which items a list contains, in which order, and which slice of it is
@@ -60,40 +55,6 @@ func (q *Query) Matches(item *sorted.Item) bool {
 // ArrangedBy returns the name of a parameter that sorts or slices the list, or "" if the
 // query only filters.
 func (q *Query) ArrangedBy() string { return q.arrangedBy }
-
-// SearchText returns what a search of v looks in, to be kept in [sorted.Item.Search]: a
-// line for each field of the table, in lower case. A newline in a text becomes a space.
-func SearchText(table strict.Table, v any) string {
-	b := make([]byte, 0, 256)
-	for i := range table {
-		if f := &table[i]; f.Text != nil {
-			b = append(b, oneLine(*f.Text(v))...)
-		} else {
-			b = strconv.AppendInt(b, int64(*f.Number(v)), 10)
-		}
-		b = append(b, '\n')
-	}
-	for i, c := range b {
-		switch {
-		case 'A' <= c && c <= 'Z':
-			b[i] += 'a' - 'A'
-		case c >= utf8.RuneSelf:
-			return string(bytes.ToLower(b))
-		}
-	}
-	return string(b)
-}
-
-// oneLine returns s with spaces in place of newlines.
-func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
-
-// line returns line i, from 0, of a SearchText: the field with index i in the table.
-func line(search string, i int) string {
-	for ; i > 0; i-- {
-		search = search[strings.IndexByte(search, '\n')+1:]
-	}
-	return search[:max(0, strings.IndexByte(search, '\n'))]
-}
 
 // A List is what a query has found.
 type List struct {
@@ -154,7 +115,7 @@ func (q *Query) filtered(ctx context.Context, p *pool, blocks [][]*sorted.Item) 
 		var scratch []*sorted.Item
 		found := 0
 		for i := range indexes {
-			scratch = q.matching(scratch[:0], blocks[i])
+			scratch = q.matching(scratch, blocks[i])
 			switch {
 			case found >= q.end: // in earlier blocks, so that none of these is wanted
 			case len(scratch) == len(blocks[i]):
@@ -175,8 +136,9 @@ func (q *Query) filtered(ctx context.Context, p *pool, blocks [][]*sorted.Item) 
 	return list, nil
 }
 
-// matching appends to kept the items of block that match.
-func (q *Query) matching(kept, block []*sorted.Item) []*sorted.Item {
+// matching returns the items of block that match, in scratch if it has room for them.
+func (q *Query) matching(scratch, block []*sorted.Item) []*sorted.Item {
+	kept := slices.Grow(scratch[:0], len(block))
 	for _, item := range block {
 		if q.Matches(item) {
 			kept = append(kept, item)

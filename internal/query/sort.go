@@ -29,9 +29,12 @@ type ranked struct {
 // offset on.
 func (k *sortKey) rank(item *sorted.Item, offset int) uint64 {
 	var rank uint64
-	if k.Number != nil {
+	switch {
+	case k.index == 0: // without a look at the value, which is elsewhere in memory
+		rank = uint64(item.ID)
+	case k.Number != nil:
 		rank = uint64(*k.Number(item.Value)) ^ 1<<63 // negative numbers come first
-	} else {
+	default:
 		text := *k.Text(item.Value)
 		rank = textRank(text[min(offset, len(text)):])
 	}
@@ -84,11 +87,19 @@ func (q *Query) setRanks(entries []ranked, level, offset int) {
 //
 // It is multikey quicksort (Bentley and Sedgewick, 1997) that leaves out what is not
 // asked for. Pivots are random, so that no order of the items makes it slow.
-func (q *Query) arrange(entries []ranked, level, offset, start, end int) {
+func (q *Query) arrange(p *pool, entries []ranked, level, offset, start, end int) {
 	for len(entries) > 1 && start < len(entries) && end > 0 {
 		less, greater, pivot := split(entries)
-		q.arrange(entries[:less], level, offset, start, end)
-		q.arrange(entries[greater:], level, offset, start-greater, end-greater)
+		var done <-chan struct{}
+		if less > long && start < less && p.borrow() {
+			done = q.arrangeElsewhere(p, entries[:less], level, offset, start, end)
+		} else {
+			q.arrange(p, entries[:less], level, offset, start, end)
+		}
+		q.arrange(p, entries[greater:], level, offset, start-greater, end-greater)
+		if done != nil {
+			<-done
+		}
 		entries, start, end = entries[less:greater], start-less, end-less
 		if q.sortBy[level].undecided(pivot) {
 			offset += textBytes
@@ -101,11 +112,26 @@ func (q *Query) arrange(entries []ranked, level, offset, start, end int) {
 	}
 }
 
+// arrangeElsewhere arranges entries on a core that was borrowed from p, and closes done.
+func (q *Query) arrangeElsewhere(p *pool, entries []ranked, level, offset, start, end int) (done <-chan struct{}) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		defer p.helpers.Add(-1)
+		q.arrange(p, entries, level, offset, start, end)
+	}()
+	return closed
+}
+
+// long is from how many entries on another goroutine pays, and a look whether others
+// have something to do: to go through them once takes some 30 µs.
+const long = 10_000
+
 // split moves entries such that those with a rank less than pivot, one of their ranks,
 // come first, and those from greater on have a greater one.
 func split(entries []ranked) (less, greater int, pivot uint64) {
-	if len(entries) > 10*1024 {
-		runtime.Gosched() // for this takes some 10 µs
+	if len(entries) > long {
+		runtime.Gosched()
 	}
 	a, b, c := pick(entries), pick(entries), pick(entries)
 	pivot = max(min(a, b), min(max(a, b), c)) // the median of three
@@ -131,6 +157,7 @@ func pick(entries []ranked) uint64 { return entries[rand.IntN(len(entries))].ran
 // A selection is the first n items of those that were added to it.
 type selection struct {
 	q       *Query
+	pool    *pool
 	n       int
 	entries []ranked // with ranks by the first key
 	bound   uint64   // the greatest rank of the first n; meaningful if full
@@ -153,13 +180,16 @@ func (s *selection) add(items []*sorted.Item) {
 				continue
 			}
 		}
+		if len(s.entries) == cap(s.entries) {
+			s.entries = slices.Grow(s.entries, max(64, len(s.entries))) // append would add a quarter
+		}
 		s.entries = append(s.entries, ranked{rank, item})
 	}
 }
 
 // prune leaves no more than the first n.
 func (s *selection) prune() {
-	s.q.arrange(s.entries, 0, 0, s.n-1, s.n)
+	s.q.arrange(s.pool, s.entries, 0, 0, s.n-1, s.n)
 	s.entries = s.entries[:s.n]
 	s.q.setRanks(s.entries, 0, 0)
 	s.bound, s.full = s.q.sortBy[0].rank(s.entries[s.n-1].item, 0), true
@@ -172,12 +202,12 @@ func (q *Query) sorted(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*
 	total := 0
 	err := p.share(ctx, len(blocks), func(indexes iter.Seq[int]) {
 		var scratch []*sorted.Item
-		selected := selection{q: q, n: q.end}
+		selected := selection{q: q, pool: p, n: q.end}
 		found := 0
 		for i := range indexes {
 			items := blocks[i]
 			if len(q.conditions) > 0 {
-				scratch = q.matching(scratch[:0], items)
+				scratch = q.matching(scratch, items)
 				items = scratch
 			}
 			selected.add(items)
@@ -186,16 +216,20 @@ func (q *Query) sorted(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*
 		mu.Lock()
 		defer mu.Unlock()
 		total += found
-		entries = append(entries, selected.entries...)
+		if entries == nil {
+			entries = selected.entries
+		} else {
+			entries = append(entries, selected.entries...)
+		}
 	})
 	if err != nil {
 		return nil, err
 	}
 	start, end := q.window(total)
-	q.arrange(entries, 0, 0, start, end)
+	q.arrange(p, entries, 0, 0, start, end)
 	items := make([]*sorted.Item, 0, end-start)
-	for i := range slices.Values(entries[start:end]) {
-		items = append(items, i.item)
+	for _, entry := range entries[start:end] {
+		items = append(items, entry.item)
 	}
 	list := &List{Total: total}
 	if len(items) > 0 {
