@@ -171,7 +171,11 @@ func randomList(random *rand.Rand, n int) []*sorted.Item {
 // TestQueriesAnswerAsTheModel compares random queries, answered on one core and on
 // several, with the naive way.
 func TestQueriesAnswerAsTheModel(t *testing.T) {
-	for seed := range uint64(300) {
+	seeds := uint64(300)
+	if testing.Short() {
+		seeds = 60
+	}
+	for seed := range seeds {
 		random := rand.New(rand.NewPCG(seed, 1))
 		list := randomList(random, []int{0, 1, 50, 3000, 9000}[random.IntN(5)])
 		raw, answer := randomQuery(random)
@@ -186,6 +190,25 @@ func TestQueriesAnswerAsTheModel(t *testing.T) {
 			if total != wantTotal || !slices.Equal(got, want) {
 				t.Fatalf("seed %d, %d cores: %s of %d items: got %d of %d, want %d of %d", seed, cores, raw, len(list), len(got), total, len(want), wantTotal)
 			}
+		}
+	}
+}
+
+// TestFinderFindsAsStringsIndex compares a finder with the standard library.
+func TestFinderFindsAsStringsIndex(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	text := func(n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = "a7z"[random.IntN(3)]
+		}
+		return string(b)
+	}
+	for range 10_000 {
+		s, sub := text(random.IntN(30)), text(1+random.IntN(4))
+		find := newFinder(sub)
+		if got, want := find.index(s), strings.Index(s, sub); got != want {
+			t.Fatalf("%s in %s: got %d, want %d", sub, s, got, want)
 		}
 	}
 }
