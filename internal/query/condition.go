@@ -236,6 +236,7 @@ func (q *Query) addMatches(f field, param string, expressions []string) error {
 			continue
 		}
 		re := regexp.MustCompile(anyCase) // which has been parsed
+		q.slow = true
 		conditions = append(conditions, func(item *sorted.Item) bool {
 			if f.Text != nil {
 				return re.MatchString(*f.Text(item.Value))

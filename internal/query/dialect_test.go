@@ -29,6 +29,8 @@ func TestOperators(t *testing.T) {
 		{"name:in=cat%2C+ant&name:in=Cow", "134"},
 		{"name:in=cat", "3"},
 		{"size.weight:in=70,%2080,7", "23"},
+		{"size.weight:in=70,80,9,8,7,6,5,4,3,2,1", "23"},
+		{"name:in=d,e,f,cat,g,h,i,ant,b,c", "13"},
 		{"name:contains=E", "25"},
 		{"name:contains=É", "6"},
 		{"name:contains=e&name:contains=w", "245"},

@@ -35,8 +35,8 @@ func newPool(cores int) *pool {
 var lists = newPool(runtime.GOMAXPROCS(0))
 
 const (
-	// fewBlocks is up to how many blocks are worked on at once and by the caller alone.
-	// They take less than a millisecond, which is less than to wait would.
+	// fewBlocks is up to how many blocks are worked on at once, by the caller alone, if no
+	// expression makes that slow. They take less than a millisecond.
 	fewBlocks = 4
 
 	// maxWaiting is how many lists may wait. The longest take some 50 ms, so that the

@@ -54,6 +54,12 @@ func TestListsWaitForTheirTurn(t *testing.T) {
 		if _, total := runQuery(t, p, q, blocks[:fewBlocks]); total == 0 {
 			t.Error("a short list found nothing")
 		}
+		slow, err := parse("name_like=x*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = slow.run(t.Context(), p, blocks[:1])
+		wantUnavailable(t, err, "Too many lists are being made", 1)
 		p.leave()
 		lists.Wait()
 		if slices.Contains(found, 0) {

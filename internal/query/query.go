@@ -24,6 +24,7 @@ package query
 import (
 	"context"
 	"iter"
+	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -35,6 +36,7 @@ import (
 type Query struct {
 	conditions  []condition // all must hold
 	expressions int         // the size of the expressions in conditions
+	slow        bool        // there are expressions that are more than a word
 	sortBy      []sortKey   // the first decides, the next among equals, and the ID is the last; empty: by ID
 	start, end  int         // the slice, half-open, of a list that may be shorter
 	page, size  int         // the slice as a page; page is 0 if none was asked for
@@ -87,7 +89,7 @@ func (q *Query) run(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*Lis
 		start, end := q.window(total)
 		return &List{Pieces: slice(blocks, start, end), Total: total, pool: p}, nil
 	}
-	if len(blocks) > fewBlocks {
+	if len(blocks) > fewBlocks || q.slow {
 		if err := p.enter(ctx); err != nil {
 			return nil, err
 		}
@@ -139,9 +141,12 @@ func (q *Query) filtered(ctx context.Context, p *pool, blocks [][]*sorted.Item) 
 // matching returns the items of block that match, in scratch if it has room for them.
 func (q *Query) matching(scratch, block []*sorted.Item) []*sorted.Item {
 	kept := slices.Grow(scratch[:0], len(block))
-	for _, item := range block {
+	for i, item := range block {
 		if q.Matches(item) {
 			kept = append(kept, item)
+		}
+		if q.slow && i%64 == 0 {
+			runtime.Gosched()
 		}
 	}
 	return kept

@@ -43,7 +43,7 @@ func (p *parser) slice() error {
 		q.size = cmp.Or(perPage, q.size)
 		q.start, q.end = (page-1)*q.size, page*q.size
 	case end >= 0:
-		q.start, q.end = start, max(start, end)
+		q.start, q.end = start, end
 	case limit >= 0:
 		q.start, q.end = start, start+limit
 	default:
