@@ -133,8 +133,11 @@ func split(entries []ranked) (less, greater int, pivot uint64) {
 	if len(entries) > long {
 		runtime.Gosched()
 	}
-	a, b, c := pick(entries), pick(entries), pick(entries)
-	pivot = max(min(a, b), min(max(a, b), c)) // the median of three
+	pivot = entries[len(entries)/2].rank
+	if len(entries) > 50 { // below, a bad pivot costs little
+		a, b, c := pick(entries), pick(entries), pick(entries)
+		pivot = max(min(a, b), min(max(a, b), c)) // the median of three
+	}
 	greater = len(entries)
 	for i := 0; i < greater; {
 		switch rank := entries[i].rank; {
