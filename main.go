@@ -331,17 +331,19 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 			return "The server is stopping"
 		case kept.Failed() != nil:
 			return "Storage has failed; writes are refused until the server is started anew"
+		case ofProcessor((*processor).hangs)():
+			return "The disk takes too long to make a change durable"
 		}
 		return ""
 	})
 	return rest.Pace(requests.Wrap(g.Wrap(handler))), nil
 }
 
-// ofProcessor returns a function that has the processor read a value of its own.
-func ofProcessor(read func(*processor) float64) func() float64 {
-	return func() (x float64) {
-		control(func(p *processor) { x = read(p) })
-		return x
+// ofProcessor returns a function that has the processor read something of its own.
+func ofProcessor[T any](read func(*processor) T) func() T {
+	return func() (value T) {
+		control(func(p *processor) { value = read(p) })
+		return value
 	}
 }
 

@@ -351,9 +351,10 @@ func replaceAll(with replacement, conditions rest.Conditions) write {
 
 // A batch is writes that become durable together, or not at all.
 type batch struct {
-	turns     []turn
+	turns     []turn        // nil once they have been answered because it takes too long
 	responses []CarResponse // one for each of turns, if the commit succeeds
 	after     catalogue     // what the writes make of the catalogue
+	began     time.Time
 }
 
 // add judges one more write by what those before it leave. Writes that make more

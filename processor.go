@@ -136,10 +136,11 @@ type processor struct {
 	waiting *sorted.Queue // of *turn: requests whose processing time is not over
 	sweepAt int           // number of waiting and writes at which to look for abandoned requests
 
-	writes     []turn // writes whose turn has come, but that are in no batch yet
-	batch      *batch // the writes that the store is making durable; nil if there are none
-	reads      []turn // reads that wait until the store has confirmed what is here
-	confirming int    // how many of reads the confirmation under way is for
+	writes     []turn      // writes whose turn has come, but that are in no batch yet
+	batch      *batch      // the writes that the store is making durable; nil if there are none
+	patience   *time.Timer // fires every second while there is a batch
+	reads      []turn      // reads that wait until the store has confirmed what is here
+	confirming int         // how many of reads the confirmation under way is for
 
 	woke time.Time     // when the event being handled arrived
 	busy time.Duration // time that was spent handling events
@@ -156,8 +157,10 @@ func newProcessor(requests <-chan CarRequest, controls <-chan func(*processor), 
 		maxCars:    defaultMaxCars,
 		simulation: simulation{delay: defaultDelay},
 		waiting:    sorted.NewQueue(),
+		patience:   time.NewTimer(0),
 		sweepAt:    minSweep,
 	}
+	p.patience.Stop()
 	return p
 }
 
@@ -173,6 +176,8 @@ func (p *processor) run() {
 			p.processDue()
 		case e := <-p.events():
 			p.stored(e)
+		case <-p.impatient():
+			p.giveUp()
 		case f := <-p.controls:
 			p.woke = time.Now()
 			f(p)
@@ -191,6 +196,15 @@ func (p *processor) events() <-chan store.Event {
 		return nil
 	}
 	return p.store.Events()
+}
+
+// impatient is the channel that says to look whether the batch takes too long, if there is
+// one.
+func (p *processor) impatient() <-chan time.Time {
+	if p.batch == nil {
+		return nil
+	}
+	return p.patience.C
 }
 
 // accept takes a request from the channel: it is processed at once if it has
@@ -227,6 +241,7 @@ func (p *processor) process(t turn) {
 	case failure != nil:
 		p.reply(t, CarResponse{Error: failure})
 	case t.write != nil:
+		t.ready = p.woke
 		p.writes = append(p.writes, t)
 	case p.store.Shared():
 		p.reads = append(p.reads, t)
@@ -278,7 +293,7 @@ func (p *processor) judge() {
 	if p.batch != nil || len(p.writes) == 0 {
 		return
 	}
-	b := &batch{after: p.catalogue}
+	b := &batch{after: p.catalogue, began: p.woke}
 	taken := 0
 	for ; taken < len(p.writes) && len(b.turns) < maxBatch; taken++ {
 		if t := p.writes[taken]; !t.abandoned() {
@@ -290,6 +305,7 @@ func (p *processor) judge() {
 		return
 	}
 	p.batch = b
+	p.patience.Reset(time.Second)
 	p.store.Commit(store.Commit{Before: p.catalogue.State, After: b.after.State, Writes: len(b.turns)})
 }
 
@@ -327,6 +343,40 @@ func (p *processor) committed(err error) {
 		}
 		p.reply(t, b.responses[i])
 	}
+}
+
+// writePatience is how long a write waits for the store. Then it is answered, so that a
+// disk that hangs leaves the room to reads.
+const writePatience = 10 * time.Second
+
+var (
+	errNoOutcome = rest.Errorf(http.StatusServiceUnavailable, "The disk takes too long; whether the change was made is not known")
+	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the disk takes too long", RetryAfter: 10}
+)
+
+// giveUp answers the writes that have waited too long. Those of the batch may still happen.
+func (p *processor) giveUp() {
+	p.woke = time.Now()
+	p.patience.Reset(time.Second)
+	tooLong := func(since time.Time) bool { return p.woke.Sub(since) >= writePatience }
+	if tooLong(p.batch.began) {
+		for _, t := range p.batch.turns {
+			p.reply(t, CarResponse{Error: errNoOutcome})
+		}
+		p.batch.turns = nil
+	}
+	p.writes = slices.DeleteFunc(p.writes, func(t turn) bool {
+		if tooLong(t.ready) {
+			p.reply(t, CarResponse{Error: errHangs})
+		}
+		return tooLong(t.ready)
+	})
+}
+
+// hangs reports whether the batch has been under way for longer than a store that works
+// takes.
+func (p *processor) hangs() bool {
+	return p.batch != nil && time.Since(p.batch.began) > writePatience/2
 }
 
 // confirm asks a store that others write to, too, whether what is here is current, for
@@ -401,6 +451,7 @@ func (p *processor) inHands() int {
 type turn struct {
 	CarRequest
 	received time.Time
+	ready    time.Time // when the processing time of a write was over
 }
 
 // abandoned reports whether the caller has gone away.
