@@ -210,16 +210,13 @@ func (p *parser) sort() error {
 		if !found {
 			return malformed("_sort must name fields, and %q is none; there are %s", name, p.fieldNames())
 		}
-		p.q.addSortKey(f, descending || i < len(directions) && directions[i] == "desc")
+		key := sorted.Key{Number: f.Number, Text: f.Text, Descending: descending || i < len(directions) && directions[i] == "desc"}
+		if f.index == 0 {
+			key.Number = nil // which is the item's ID
+		}
+		if !slices.Contains(fields[:i], name) && !slices.Contains(fields[:i], "-"+name) { // else it decides nothing
+			p.q.sortBy = append(p.q.sortBy, key)
+		}
 	}
-	p.q.addSortKey(field{p.table[0], 0}, false) // so that no two are equal
 	return nil
-}
-
-// addSortKey adds a field to sort by, unless it is there already: among items
-// that are equal in it, it decides nothing any more.
-func (q *Query) addSortKey(f field, descending bool) {
-	if !slices.ContainsFunc(q.sortBy, func(key sortKey) bool { return key.index == f.index }) {
-		q.sortBy = append(q.sortBy, sortKey{f, descending})
-	}
 }

@@ -26,6 +26,7 @@ import (
 	"iter"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"cars/internal/sorted"
@@ -37,11 +38,11 @@ type Query struct {
 	conditions  []condition // all must hold
 	expressions int         // the size of the expressions in conditions
 	slow        bool        // there are expressions that are more than a word
-	sortBy      []sortKey   // the first decides, the next among equals, and the ID is the last; empty: by ID
-	start, end  int         // the slice, half-open, of a list that may be shorter
-	page, size  int         // the slice as a page; page is 0 if none was asked for
-	envelope    bool        // the page is to be in an object
-	arrangedBy  string      // a parameter that sorts or slices, or ""
+	sortBy      []sorted.Key
+	start, end  int    // the slice, half-open, of a list that may be shorter
+	page, size  int    // the slice as a page; page is 0 if none was asked for
+	envelope    bool   // the page is to be in an object
+	arrangedBy  string // a parameter that sorts or slices, or ""
 }
 
 // Matches reports whether item fulfils the query's conditions.
@@ -135,6 +136,36 @@ func (q *Query) filtered(ctx context.Context, p *pool, blocks [][]*sorted.Item) 
 	list := &List{Total: int(total.Load())}
 	start, end := q.window(list.Total)
 	list.Pieces = slice(matching, start, end)
+	return list, nil
+}
+
+// sorted returns the matching items in the order that q asks for.
+func (q *Query) sorted(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*List, error) {
+	var mu sync.Mutex // guards selected and list
+	selected, list := sorted.NewSelection(q.sortBy, q.end), new(List)
+	err := p.share(ctx, len(blocks), func(indexes iter.Seq[int]) {
+		var scratch []*sorted.Item
+		mine, found := sorted.NewSelection(q.sortBy, q.end), 0
+		for i := range indexes {
+			items := blocks[i]
+			if len(q.conditions) > 0 {
+				scratch = q.matching(scratch, items)
+				items = scratch
+			}
+			mine.Add(items)
+			found += len(items)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		selected.Merge(mine)
+		list.Total += found
+	})
+	if err != nil {
+		return nil, err
+	}
+	if start, end := q.window(list.Total); start < end {
+		list.Pieces = [][]*sorted.Item{selected.Slice(start, end)}
+	}
 	return list, nil
 }
 
