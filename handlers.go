@@ -123,7 +123,7 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	if links := asked.Links(rest.URL(r, "/api/cars"), r.URL.RawQuery, list.Total); links != "" {
 		w.Header().Set("Link", links)
 	}
-	rest.WriteList(w, r, "", sorted.JSON(list.Pieces))
+	rest.WriteList(w, r, asked.Envelope(list.Total), sorted.JSON(list.Pieces))
 	return nil
 }
 

@@ -56,6 +56,7 @@ var (
 	cacheControl = []string{"no-cache"} // caches must ask again before they use it
 	nosniff      = []string{"nosniff"}  // browsers must not guess its type
 	anyOrigin    = []string{"*"}        // pages of any origin may read it (Fetch standard, CORS protocol)
+	anyTiming    = []string{"*"}        // and its times, down to Server-Timing (W3C Resource Timing)
 	exposed      = []string{"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"}
 )
 
@@ -68,6 +69,7 @@ func SetHeader(h http.Header) {
 	}
 	h["Access-Control-Expose-Headers"] = exposed
 	h["Cache-Control"] = cacheControl
+	h["Timing-Allow-Origin"] = anyTiming
 	h["X-Content-Type-Options"] = nosniff
 }
 
