@@ -267,7 +267,7 @@ func TestDamage(t *testing.T) {
 		{"newline lost", first + strings.TrimSpace(second) + third + third, -1, 0, []string{"line 2", fmt.Sprint(len(first))}},
 		{"zeros in the middle", first + strings.Repeat("\x00", 512) + "\n" + third, -1, 0, []string{"line 2", fmt.Sprint(len(first))}},
 
-		{"last line damaged", first + strings.Replace(second, "Maker 3", "Maker 7", 1), -1, 0, []string{"line 2", fmt.Sprint(len(first))}},
+		{"last line damaged", first + strings.Replace(second, "Maker 3", "Maker 7", 1), -1, 0, []string{"line 2", fmt.Sprintf("truncate -s %d ", len(first))}},
 		{"zeros at the end", first + strings.Repeat("\x00", 512), 2, len(first), nil},
 	}
 	for _, cut := range []int{1, 2, len(second) / 2, len(second) - 5} {

@@ -44,8 +44,10 @@
 // refuses names line and offset and says what to do; the file stays as it is. A bad
 // line is one that is not JSON, not what its checksum says, or refused by the caller.
 //
-// Damage that no checksum shows is not found: a changed byte in a line that a person
-// wrote without one, or whole lines that are missing.
+// Damage that nothing shows is not found: a changed byte in a line that a person wrote
+// without a checksum, or whole lines that are missing. A sector that reads as zeros and
+// has the ends of two lines or more looks like one in a single long line: if that is the
+// last of the file, all of it is dropped as a torn tail.
 //
 // # Faults while in use
 //
