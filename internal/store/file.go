@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -123,9 +125,9 @@ func (f *File) run() {
 func (f *File) commit(c Commit) error {
 	line, grown := encode(c.Before, c.After)
 	if line != nil {
-		err := f.journal.Append(line)
+		err := f.append(line)
 		if errors.Is(err, journal.ErrFull) && f.makeRoom() {
-			err = f.journal.Append(line)
+			err = f.append(line)
 		}
 		if err != nil {
 			f.tell(err)
@@ -139,6 +141,16 @@ func (f *File) commit(c Commit) error {
 		f.batches.Observe(float64(c.Writes))
 	}
 	return nil
+}
+
+// append appends a line. What room is left on a nearly full disk is for lines that only
+// delete: such a line is about a tenth of one that puts an item in, so that when most are
+// deleted, a compaction has room, too.
+func (f *File) append(line []byte) error {
+	if bytes.HasPrefix(line, []byte(`{"put"`)) && f.journal.Room()-int64(len(line)) < f.live/4 {
+		return fmt.Errorf("store: what is left is kept for deleting: %w", journal.ErrFull)
+	}
+	return f.journal.Append(line)
 }
 
 // tell tells an operator of err, unless it was the last thing told: the log may be on the
@@ -167,17 +179,21 @@ func answer(err error) error {
 // needs to be, if it is long, or if there would soon be no room for that any more.
 func (f *File) compactIfWorthwhile() {
 	const long = 1 << 20
-	if size := f.journal.Size(); size > 2*f.live && (size > long || f.journal.Room() < size) {
-		f.journal.Compact(lines(f.state))
+	if size := f.journal.Size(); size > 2*f.live {
+		if room := f.journal.Room(); (size > long || size > room) && f.live < room {
+			f.journal.Compact(lines(f.state))
+		}
 	}
 }
 
-// makeRoom compacts the file, if that gives back more than half of it, and reports whether
-// it may have given back some. A compaction that is under way takes room, too, until its end.
+// makeRoom compacts a file that is mostly dead, whatever its size, and reports whether it
+// may have given back some room. A compaction that is under way takes room, too, until its end.
 func (f *File) makeRoom() bool {
-	worthwhile := f.journal.Compacted() != nil || f.journal.Size() > 2*f.live && f.journal.Compact(lines(f.state))
+	if f.journal.Compacted() == nil && (f.journal.Size() <= 2*f.live || f.live > f.journal.Room() || !f.journal.Compact(lines(f.state))) {
+		return false
+	}
 	for f.journal.Compacted() != nil {
 		f.journal.Finish(<-f.journal.Compacted())
 	}
-	return worthwhile
+	return true
 }
