@@ -22,19 +22,19 @@ import (
 )
 
 // newHandler returns the handler of every path.
-func newHandler(registry *ops.Registry, ready func() (reason string)) http.Handler {
-	return newRoutes(registry, ready).Handler(handleUnknownPath, strings.Join(patchTypes, ", "))
+func newHandler(registry *ops.Registry, maxCars int, ready func() (reason string)) http.Handler {
+	return newRoutes(registry, maxCars, ready).Handler(handleUnknownPath, strings.Join(patchTypes, ", "))
 }
 
 // newRoutes returns all paths. ready returns why the server is not of use, in a sentence
 // for everybody, or "". An image that does not exist is that of a car: clients
 // make such paths of whatever category they find.
-func newRoutes(registry *ops.Registry, ready func() (reason string)) rest.Routes {
+func newRoutes(registry *ops.Registry, maxCars int, ready func() (reason string)) rest.Routes {
 	routes := rest.Routes{
 		"/api/cars": {
 			"GET":  handleGetCars,
 			"POST": rest.Handle(createCar),
-			"PUT":  rest.Handle(replaceCars),
+			"PUT":  replaceCars(maxCars),
 		},
 		"/api/cars/{id}": {
 			"GET":    handleGetCarByID,
@@ -227,20 +227,51 @@ func readCar(w http.ResponseWriter, r *http.Request, id int) (car Car, err error
 	return car, carFields.Decode(body, &car, id)
 }
 
-// replaceCars answers PUT /api/cars, which replaces the whole catalogue, with the new
-// one.
-func replaceCars(w http.ResponseWriter, r *http.Request) error {
+// replacePatience is how long a replacement of the catalogue waits for the one before.
+const replacePatience = 30 * time.Second
+
+// replaceCars returns the handler of PUT /api/cars, which replaces the whole catalogue, and
+// answers with the new one. The body of such a write and its cars can take a gigabyte, so
+// one is under way at a time.
+func replaceCars(maxCars int) http.HandlerFunc {
+	turn := make(chan struct{}, 1) // has a value while one is under way
+	return rest.Handle(func(w http.ResponseWriter, r *http.Request) error {
+		select {
+		case turn <- struct{}{}:
+		case <-r.Context().Done():
+			return rest.Gone(r.Context())
+		case <-time.After(replacePatience):
+			return &rest.Error{Status: http.StatusServiceUnavailable, Message: "Another replacement of the catalogue is under way; try again", RetryAfter: 10}
+		}
+		resp, err := replaceBy(w, r, maxCars)
+		<-turn
+		if err != nil {
+			return err
+		}
+		rest.AddVary(w.Header(), "Accept-Encoding")
+		w.Header()["Etag"] = []string{resp.catalogue.etag("")}
+		w.Header().Set("X-Total-Count", strconv.Itoa(resp.catalogue.Items.Len()))
+		rest.WriteList(w, r, "", sorted.JSON(resp.catalogue.Items.Blocks()))
+		return nil
+	})
+}
+
+// replaceBy replaces the catalogue by the cars in the body of r.
+func replaceBy(w http.ResponseWriter, r *http.Request, maxCars int) (CarResponse, error) {
 	body, err := rest.ReadBody(w, r, maxCarsBody, bodyTypes...)
 	if err != nil {
-		return err
+		return CarResponse{}, err
 	}
 	var list []Car
 	next := func() (any, error) {
+		if len(list) == maxCars {
+			return nil, errFull
+		}
 		list = append(list, Car{})
 		return &list[len(list)-1], nil
 	}
 	if err := carFields.DecodeArray(body, next); err != nil {
-		return err
+		return CarResponse{}, err
 	}
 	with, conditions := newReplacement(list), rest.ReadConditions(r)
 	resp, err := ask(w, r, CarRequest{write: replaceAll(with, conditions)}, "catalogue replacement")
@@ -248,17 +279,11 @@ func replaceCars(w http.ResponseWriter, r *http.Request) error {
 		// The cars without an ID need others than they were given. From the second time
 		// on there is room for those that are created meanwhile.
 		if with, err = with.renumbered(taken.next + room); err != nil {
-			return err
+			return CarResponse{}, err
 		}
 		resp, err = ask(w, r, CarRequest{write: replaceAll(with, conditions), again: true}, "catalogue replacement")
 	}
-	if err != nil {
-		return err
-	}
-	rest.AddVary(w.Header(), "Accept-Encoding")
-	w.Header().Set("X-Total-Count", strconv.Itoa(resp.catalogue.Items.Len()))
-	rest.WriteList(w, r, "", sorted.JSON(resp.catalogue.Items.Blocks()))
-	return nil
+	return resp, err
 }
 
 // location returns the path of a car, for r's client.

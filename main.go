@@ -325,7 +325,7 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 	kept.AddMetrics(registry)
 	ops.AddProcess(registry)
 	registry.Info("cars_build_info", "What is running.", "version", ops.Version("cars"))
-	handler := newHandler(registry, func() string {
+	handler := newHandler(registry, cfg.maxCars, func() string {
 		switch {
 		case stopping.Load():
 			return "The server is stopping"

@@ -13,8 +13,10 @@ import (
 type limits struct {
 	ahead time.Duration // to begin with
 	rate  float64       // bytes a second, on average after that
-	most  time.Duration // for which a client may stop, however fast it was before
 	small int           // bytes of an answer to which only the server's WriteTimeout applies
+
+	// For how long a client may stop, however fast it was before.
+	stopBody, stopAnswer time.Duration
 
 	patience time.Duration // with what is still sent after a refusal
 }
@@ -22,20 +24,21 @@ type limits struct {
 // A line of 64 KiB/s loads 5 MB in 80 seconds. Slower ones exist, but so do clients that
 // hold a connection for as long as they can.
 //
-// An operating system takes megabytes at once for a client that never reads, and then
-// makes room for a third of them at a time. The most that a client may stop is longer
-// than a client at this rate needs for that, and bounds what the rest can cost.
+// An answer may stop for so long because of the buffers between the server and a client:
+// they take 14 MB at once, as seen on Linux, and at this rate it takes minutes until they
+// have room again.
 //
 // The patience is that of net/http with clients that have not asked for a close.
-var slowest = limits{ahead: 10 * time.Second, rate: 64 << 10, most: time.Minute, small: 64 << 10, patience: 500 * time.Millisecond}
+var slowest = limits{ahead: 10 * time.Second, rate: 64 << 10, small: 64 << 10,
+	stopBody: time.Minute, stopAnswer: 5 * time.Minute, patience: 500 * time.Millisecond}
 
 // Pace returns the handler that has next serve clients on slow lines for as long as they
 // make progress: a body has 10 s to begin and must then come at no less than 64 KiB/s on
-// average, and an answer must be taken at that rate. Neither may stop for a minute. A
-// client that does not keep up is cut off. Reading or writing then fails with
-// [os.ErrDeadlineExceeded], whatever the version of HTTP. Only time spent waiting for the
-// client counts, but a handler must not pause for 10 s in the middle of a body or an
-// answer: HTTP/2 ends that.
+// average, and an answer must be taken at that rate. A body may not stop for a minute, an
+// answer not for five. A client that does not keep up is cut off. Reading or writing then
+// fails with [os.ErrDeadlineExceeded], whatever the version of HTTP. Only time spent
+// waiting for the client counts, but a handler must not pause for 10 s in the middle of a
+// body or an answer: HTTP/2 ends that.
 //
 // A handler that sets a write deadline itself, by [http.ResponseController], has limits
 // of its own. Pace then leaves its answer alone.
@@ -50,14 +53,14 @@ func Pace(next http.Handler) http.Handler { return slowest.pace(next) }
 
 func (l limits) pace(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := &pacedWriter{ResponseWriter: w, limits: l, pace: pace{left: l.ahead}}
+		answer := &pacedWriter{ResponseWriter: w, limits: l, pace: pace{left: l.ahead, most: l.stopAnswer}}
 		if r.Body == nil || r.Body == http.NoBody {
 			next.ServeHTTP(answer, r)
 			return
 		}
 		connection := http.NewResponseController(w)
 		paced := *r // net/http looks at the body of its own request
-		paced.Body = &pacedBody{ReadCloser: r.Body, limits: l, pace: pace{left: l.ahead}, set: func(deadline time.Time) error {
+		paced.Body = &pacedBody{ReadCloser: r.Body, limits: l, pace: pace{left: l.ahead, most: l.stopBody}, set: func(deadline time.Time) error {
 			// The server's WriteTimeout counts from the header. It is for the time after the body.
 			if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.WriteTimeout > 0 {
 				connection.SetWriteDeadline(deadline.Add(server.WriteTimeout))
@@ -83,12 +86,13 @@ func (l limits) linger(connection *http.ResponseController, body io.Reader) {
 // byte that moves adds to it.
 type pace struct {
 	left     time.Duration
-	deadline time.Time // that is in force
+	most     time.Duration // that left may be
+	deadline time.Time     // that is in force
 }
 
 // add adds the time that n bytes may take.
-func (p *pace) add(n int, l limits) {
-	p.left = min(p.left+time.Duration(float64(n)/l.rate*float64(time.Second)), l.most)
+func (p *pace) add(n int, rate float64) {
+	p.left = min(p.left+time.Duration(float64(n)/rate*float64(time.Second)), p.most)
 }
 
 // wait runs move, which waits for the client, under a deadline. It sets a new one if
@@ -118,7 +122,7 @@ func (b *pacedBody) Read(p []byte) (n int, err error) {
 		return 0, b.err
 	}
 	n, err = b.pace.wait(b.set, b.ReadCloser.Read, p)
-	b.pace.add(n, b.limits)
+	b.pace.add(n, b.limits.rate)
 	b.err = err
 	return n, err
 }
@@ -148,7 +152,7 @@ func (w *pacedWriter) Write(p []byte) (n int, err error) {
 	connection := http.NewResponseController(w.ResponseWriter)
 	for len(p) > 0 && err == nil { // in pieces, since the time for all of p would be too long for the first byte
 		piece := p[:min(len(p), w.limits.small)]
-		w.pace.add(len(piece), w.limits)
+		w.pace.add(len(piece), w.limits.rate)
 		var written int
 		written, err = w.pace.wait(connection.SetWriteDeadline, w.ResponseWriter.Write, piece)
 		n += written
