@@ -134,13 +134,13 @@ type processor struct {
 	simulation simulation
 
 	waiting *sorted.Queue // of *turn: requests whose processing time is not over
-	sweepAt int           // number of waiting and writes at which to look for abandoned requests
+	sweepAt int           // number of waiting, writes and reads at which to look for abandoned requests
 
 	writes     []turn      // writes whose turn has come, but that are in no batch yet
 	batch      *batch      // the writes that the store is making durable; nil if there are none
 	patience   *time.Timer // fires every second while there is a batch
-	reads      []turn      // reads that wait until the store has confirmed what is here
-	confirming int         // how many of reads the confirmation under way is for
+	reads      []turn      // reads for which the store is still to confirm that what is here is current
+	confirming []turn      // reads that the confirmation under way is for; empty if there is none
 
 	woke time.Time     // when the event being handled arrived
 	busy time.Duration // time that was spent handling events
@@ -211,7 +211,7 @@ func (p *processor) impatient() <-chan time.Time {
 // no processing time, and otherwise put in its place among those that wait.
 func (p *processor) accept(req CarRequest) {
 	p.woke = time.Now()
-	if p.waiting.Len()+len(p.writes) >= p.sweepAt {
+	if p.sweepable() >= p.sweepAt {
 		p.sweep()
 	}
 	t := turn{CarRequest: req, received: p.woke}
@@ -382,23 +382,22 @@ func (p *processor) hangs() bool {
 // confirm asks a store that others write to, too, whether what is here is current, for
 // all reads that wait. Reads that come later wait for the next confirmation.
 func (p *processor) confirm() {
-	if p.confirming == 0 && len(p.reads) > 0 {
-		p.confirming = len(p.reads)
+	if len(p.confirming) == 0 && len(p.reads) > 0 {
+		p.confirming, p.reads = p.reads, nil
 		p.store.Confirm()
 	}
 }
 
 // confirmed answers the reads that the confirmation is for.
 func (p *processor) confirmed(err error) {
-	for _, t := range p.reads[:p.confirming] {
+	for _, t := range p.confirming {
 		if err != nil {
 			p.reply(t, CarResponse{Error: err})
 		} else {
 			p.read(t)
 		}
 	}
-	p.reads = slices.Delete(p.reads, 0, p.confirming)
-	p.confirming = 0
+	p.confirming = nil
 }
 
 // minSweep is the number below which waiting requests take too little memory
@@ -406,14 +405,18 @@ func (p *processor) confirmed(err error) {
 const minSweep = 1024
 
 // sweep drops the abandoned requests. The next sweep comes when as many again
-// have arrived. Clients that ask for a long delay, or write while the disk
+// have arrived. Clients that ask for a long delay, or come while the store
 // hangs, and leave therefore hold at most twice the memory of those that stay, and the
 // cost per request is constant.
 func (p *processor) sweep() {
 	p.waiting.DeleteFunc(func(t any) bool { return t.(*turn).abandoned() })
 	p.writes = slices.DeleteFunc(p.writes, turn.abandoned)
-	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.writes)))
+	p.reads = slices.DeleteFunc(p.reads, turn.abandoned)
+	p.sweepAt = max(minSweep, 2*p.sweepable())
 }
+
+// sweepable returns the number of requests that a sweep looks at.
+func (p *processor) sweepable() int { return p.waiting.Len() + len(p.writes) + len(p.reads) }
 
 // simulate changes the settings. With the simulation off nothing has a reason
 // to wait, so everything that does is processed now, in the order it would
@@ -431,7 +434,7 @@ func (p *processor) simulate(s simulation) {
 // open gives the processor another catalogue and the store that keeps it. It fails while
 // the store that it has is at work: the outcome of that would be lost.
 func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
-	if p.batch != nil || p.confirming > 0 {
+	if p.batch != nil || len(p.confirming) > 0 {
 		return errors.New("the store cannot be changed while it is at work")
 	}
 	p.store, p.catalogue, p.maxCars = s, c, maxCars
@@ -440,7 +443,7 @@ func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
 
 // inHands returns the number of requests that the processor has and has not answered.
 func (p *processor) inHands() int {
-	n := p.waiting.Len() + len(p.writes) + len(p.reads)
+	n := p.sweepable() + len(p.confirming)
 	if p.batch != nil {
 		n += len(p.batch.turns)
 	}
