@@ -274,7 +274,9 @@ func replaceBy(w http.ResponseWriter, r *http.Request, maxCars int) (CarResponse
 		return CarResponse{}, err
 	}
 	with, conditions := newReplacement(list), rest.ReadConditions(r)
+	sent := time.Now()
 	resp, err := ask(w, r, CarRequest{write: replaceAll(with, conditions)}, "catalogue replacement")
+	received := resp.received
 	for room, taken := 0, (errTaken{}); errors.As(err, &taken); room = max(1000, 2*room) {
 		// The cars without an ID need others than they were given. From the second time
 		// on there is room for those that are created meanwhile.
@@ -282,6 +284,7 @@ func replaceBy(w http.ResponseWriter, r *http.Request, maxCars int) (CarResponse
 			return CarResponse{}, err
 		}
 		resp, err = ask(w, r, CarRequest{write: replaceAll(with, conditions), again: true}, "catalogue replacement")
+		rest.SetTiming(w.Header(), received.Sub(sent), time.Since(received)) // of all trips
 	}
 	return resp, err
 }
