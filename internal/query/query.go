@@ -29,6 +29,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"cars/internal/rest"
 	"cars/internal/sorted"
 )
 
@@ -64,15 +65,15 @@ type List struct {
 	Pieces [][]*sorted.Item // the slice that was asked for; only to be read
 	Total  int              // how many items there are before slicing
 
-	pool *pool // that held bytes are to be given back to
-	held int64
+	pool *rest.Pool // that held bytes are to be given back to
+	held int
 }
 
 // Release gives back the memory that the list takes in the budget of all lists. Call it
 // once, when the answer has been written. A nil list holds none.
 func (l *List) Release() {
 	if l != nil {
-		l.pool.held.Add(-l.held)
+		l.pool.Release(l.held)
 	}
 }
 
@@ -81,20 +82,20 @@ func (l *List) Release() {
 // shared by the cores that no other list needs. The errors have status 503: ctx is done,
 // too many lists are waiting for their turn, or too many are being answered.
 func (q *Query) Run(ctx context.Context, blocks [][]*sorted.Item) (*List, error) {
-	return q.run(ctx, lists, blocks)
+	return q.run(ctx, rest.Lists, blocks)
 }
 
-func (q *Query) run(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
 	if len(q.conditions) == 0 && len(q.sortBy) == 0 {
 		total := count(blocks)
 		start, end := q.window(total)
 		return &List{Pieces: slice(blocks, start, end), Total: total, pool: p}, nil
 	}
-	if len(blocks) > fewBlocks || q.slow {
-		if err := p.enter(ctx); err != nil {
+	if len(blocks) > rest.ShortList || q.slow {
+		if err := p.Enter(ctx); err != nil {
 			return nil, err
 		}
-		defer p.leave()
+		defer p.Leave()
 	}
 	find := q.filtered
 	if len(q.sortBy) > 0 && q.start < q.end {
@@ -104,17 +105,18 @@ func (q *Query) run(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*Lis
 	if err != nil {
 		return nil, err
 	}
-	if err := p.hold(list); err != nil {
+	list.pool, list.held = p, 8*count(list.Pieces)
+	if err := p.Hold(list.held); err != nil {
 		return nil, err
 	}
 	return list, nil
 }
 
 // filtered returns the matching items, in order of the ID.
-func (q *Query) filtered(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) filtered(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
 	matching := make([][]*sorted.Item, len(blocks))
 	var total atomic.Int64
-	err := p.share(ctx, len(blocks), func(indexes iter.Seq[int]) {
+	err := p.Share(ctx, len(blocks), func(indexes iter.Seq[int]) {
 		var scratch []*sorted.Item
 		found := 0
 		for i := range indexes {
@@ -140,10 +142,10 @@ func (q *Query) filtered(ctx context.Context, p *pool, blocks [][]*sorted.Item) 
 }
 
 // sorted returns the matching items in the order that q asks for.
-func (q *Query) sorted(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) sorted(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
 	var mu sync.Mutex // guards selected and list
 	selected, list := sorted.NewSelection(q.sortBy, q.end), new(List)
-	err := p.share(ctx, len(blocks), func(indexes iter.Seq[int]) {
+	err := p.Share(ctx, len(blocks), func(indexes iter.Seq[int]) {
 		var scratch []*sorted.Item
 		mine, found := sorted.NewSelection(q.sortBy, q.end), 0
 		for i := range indexes {
