@@ -2,13 +2,16 @@
 // a URL ask. A table of fields says what can be asked; nothing here knows what the items
 // are.
 //
-// Two dialects are understood, that of json-server 0.17 and that of its 1.x, side by side:
+// It understands the dialects of json-server 0.17 and of its 1.x, side by side:
 //
 //	field=value                   equal; repeated: any of the values
 //	field_ne, _gt, _gte, _lt, _lte=value
 //	                              compared as the field's type; repeated: all must hold
 //	field_like=expression         matches, whatever the case (RE2 syntax); repeated: any of them
-//	field:op=value                the operators of 1.x, see operators in condition.go
+//	field:eq, :ne, :gt, …=value   the same comparisons in 1.x
+//	field:in=a,b                  equal to one of them
+//	field:contains, :startsWith, :endsWith=text
+//	                              whatever the case; repeated: any of them
 //	_where={"field":{"op":value}} a condition in JSON, in place of all others
 //	q=text                        some field contains the text, whatever the case
 //	_sort=a,b  _order=asc,desc    the order, or _sort=-a,b; equals stay in the order of the ID
@@ -87,9 +90,15 @@ func (q *Query) Run(ctx context.Context, blocks [][]*sorted.Item) (*List, error)
 
 func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
 	if len(q.conditions) == 0 && len(q.sortBy) == 0 {
-		total := count(blocks)
-		start, end := q.window(total)
-		return &List{Pieces: slice(blocks, start, end), Total: total, pool: p}, nil
+		list := &List{pool: p}
+		for _, block := range blocks {
+			list.Total += len(block)
+		}
+		start, end := q.window(list.Total)
+		if list.Pieces = blocks; start > 0 || end < list.Total {
+			list.Pieces = slice(blocks, start, end)
+		}
+		return list, nil
 	}
 	if len(blocks) > rest.ShortList || q.slow {
 		if err := p.Enter(ctx); err != nil {
@@ -105,7 +114,8 @@ func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) 
 	if err != nil {
 		return nil, err
 	}
-	list.pool, list.held = p, 8*count(list.Pieces)
+	start, end := q.window(list.Total)
+	list.pool, list.held = p, 8*max(0, end-start) // what pointers to the items take
 	if err := p.Hold(list.held); err != nil {
 		return nil, err
 	}
@@ -183,12 +193,4 @@ func (q *Query) matching(scratch, block []*sorted.Item) []*sorted.Item {
 		}
 	}
 	return kept
-}
-
-// count returns how many items the blocks have.
-func count(blocks [][]*sorted.Item) (n int) {
-	for _, block := range blocks {
-		n += len(block)
-	}
-	return n
 }
