@@ -36,6 +36,7 @@ import (
 	"cars/internal/listen"
 	"cars/internal/ops"
 	"cars/internal/rest"
+	"cars/internal/simulation"
 	"cars/internal/store"
 )
 
@@ -76,7 +77,7 @@ type config struct {
 	data       string // path of the catalogue's file; empty for none
 	readOnly   bool
 	maxCars    int
-	simulation simulation
+	simulation simulation.Settings
 	guard      guard.Options // but for what depends on the address
 	tlsCert    string
 	tlsKey     string
@@ -89,20 +90,19 @@ type config struct {
 // parseFlags reads the command line and, by getenv, the environment. The errors it
 // returns are sentences for the user.
 func parseFlags(args []string, getenv func(string) string) (config, error) {
-	cfg := config{guard: guard.Options{Secret: []string{"/metrics"}, Vital: isVital, Long: asksForDelay}}
+	cfg := config{simulation: simulation.Settings{Delay: defaultDelay}, guard: guard.Options{Secret: []string{"/metrics"}, Vital: isVital, Long: simulation.AsksForDelay, Stream: isStream}}
 	set := flag.NewFlagSet("cars", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.StringVar(&cfg.addr, "addr", "localhost:8080", "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
 	set.StringVar(&cfg.data, "data", "cars.jsonl", "keep the catalogue in this `file`; \"\" keeps it in memory")
 	set.IntVar(&cfg.maxCars, "max-cars", defaultMaxCars, "refuse to keep more than `n` cars")
-	set.DurationVar(&cfg.simulation.delay, "delay", defaultDelay, "processing `time` of every request, as a real database would cost;\n0 turns all simulation off")
-	set.DurationVar(&cfg.simulation.jitter, "jitter", 0, "up to this much more processing `time`, at random")
-	set.Float64Var(&cfg.simulation.fail, "fail", 0, "answer this `fraction` of requests with 503, after their processing time and\nbefore they touch anything")
+	cfg.simulation.AddFlags(set)
 	set.BoolVar(&cfg.readOnly, "read-only", false, "refuse every write; =false, said explicitly, allows everybody to write even\nwithout a token to a server that can be reached from a network")
 	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; those on this machine and the server's own may anyway")
 	hosts := set.String("hosts", "", "further host `names` to answer to, comma-separated")
 	set.Float64Var(&cfg.guard.Rate, "rate", 0, "let each client address make `n` requests a second, in bursts of twice that;\n0 sets no limit")
 	set.IntVar(&cfg.guard.MaxInFlight, "max-in-flight", 10_000, "answer up to `n` requests at once, and one more with 503")
+	set.IntVar(&cfg.guard.MaxStreams, "max-streams", 1000, "keep up to `n` event streams open, and answer one more with 503")
 	set.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificates in this PEM `file`")
 	set.StringVar(&cfg.tlsKey, "tls-key", "", "the `file` of the key to -tls-cert")
 	logLevel := set.String("log-level", "info", "least important `level` to log: debug, info, warn or error")
@@ -120,18 +120,18 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	if set.NArg() > 0 {
 		return cfg, fmt.Errorf("unexpected argument %q", set.Arg(0))
 	}
-	inTime := func(d time.Duration) bool { return d >= 0 && d <= maxDelay }
+	if err := cfg.simulation.Check(); err != nil {
+		return cfg, err
+	}
 	for _, check := range []struct {
 		flag string
 		ok   bool
 		must string
 	}{
 		{"max-cars", cfg.maxCars >= 0, "0 or more"},
-		{"delay", inTime(cfg.simulation.delay), "from 0 to 1m"},
-		{"jitter", inTime(cfg.simulation.jitter), "from 0 to 1m"},
-		{"fail", cfg.simulation.fail >= 0 && cfg.simulation.fail <= 1, "from 0 to 1"},
 		{"rate", cfg.guard.Rate >= 0 && cfg.guard.Rate <= 1e6, "from 0 to 1000000"},
 		{"max-in-flight", cfg.guard.MaxInFlight >= 1, "1 or more"},
+		{"max-streams", cfg.guard.MaxStreams >= 0, "0 or more"},
 		{"log-level", slices.Contains([]string{"debug", "info", "warn", "error"}, *logLevel) && cfg.logLevel.UnmarshalText([]byte(*logLevel)) == nil, "debug, info, warn or error"},
 		{"log-format", cfg.logFormat == "text" || cfg.logFormat == "json", "text or json"},
 	} {
@@ -297,11 +297,8 @@ func (cfg *config) decideWrites() {
 		cfg.guard.ReadOnly = guard.NetworkReadOnly
 		slog.Warn(cfg.guard.ReadOnly)
 	}
-	if cfg.simulation.delay == 0 && cfg.simulation.jitter > 0 {
-		slog.Warn("-jitter has no effect: -delay 0 turns all simulation off")
-	}
-	if cfg.simulation.delay == 0 && cfg.simulation.fail > 0 {
-		slog.Warn("-fail has no effect: -delay 0 turns all simulation off")
+	if useless := cfg.simulation.Useless(); useless != "" {
+		slog.Warn(useless)
 	}
 }
 
@@ -318,6 +315,7 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 		return nil, err
 	}
 	registry.Gauge("cars_requests_in_flight", "Requests that are being answered.", func() float64 { return float64(g.InFlight()) })
+	registry.Gauge("cars_streams_open", "Event streams that are open.", func() float64 { return float64(g.Streams()) })
 	registry.Gauge("http_connections_open", "Connections that are open.", func() float64 { return float64(connections.Open()) })
 	registry.Gauge("cars_processor_waiting", "Requests in the processor's hands.", ofProcessor(func(p *processor) float64 { return float64(p.inHands()) }))
 	registry.Counter("cars_processor_busy_seconds_total", "Time that the processor has been doing something.", ofProcessor(func(p *processor) float64 { return p.busy.Seconds() }))
@@ -336,7 +334,7 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 		}
 		return ""
 	})
-	return rest.Pace(requests.Wrap(g.Wrap(handler))), nil
+	return guard.Pace(requests.Wrap(g.Wrap(handler))), nil
 }
 
 // ofProcessor returns a function that has the processor read something of its own.
@@ -371,7 +369,7 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 	}
 	slog.Info("The catalogue has been read", "file", cfg.data, "cars", state.Items.Len())
 	go debug.FreeOSMemory() // what loading needed beside the catalogue
-	return file, catalogue{state}, nil
+	return file, catalogue{State: state}, nil
 }
 
 // newServer returns the server with its limits. No client can hold a
@@ -384,7 +382,7 @@ func newServer(cfg config, handler http.Handler) *http.Server {
 		IdleTimeout:       75 * time.Second,
 		// From the end of the header to the end of the answer: the longest
 		// processing time that can be had, and 10 s for the client to read.
-		WriteTimeout: max(maxDelay, cfg.simulation.delay+cfg.simulation.jitter) + 10*time.Second,
+		WriteTimeout: max(simulation.MaxDelay, cfg.simulation.Delay+cfg.simulation.Jitter) + 10*time.Second,
 		// 16 KiB: net/http reads 4 KiB beyond this before it answers 431.
 		MaxHeaderBytes: (16 - 4) << 10,
 		// OPTIONS * is judged as all other requests are, not answered before.
@@ -397,7 +395,8 @@ func newServer(cfg config, handler http.Handler) *http.Server {
 // returns when they are, within stopTime.
 func shutdown(server *http.Server, silent *listen.SilentConns) {
 	slog.Info("Stopping: requests inside are answered, new ones refused")
-	noMoreWaiting := time.AfterFunc(drainTime, func() { control(func(p *processor) { p.simulate(simulation{}) }) })
+	control((*processor).end)
+	noMoreWaiting := time.AfterFunc(drainTime, func() { control(func(p *processor) { p.simulate(simulation.Settings{}) }) })
 	defer noMoreWaiting.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()

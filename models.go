@@ -154,12 +154,13 @@ func readItem(r *strict.Reader, wrong strict.Problems) *sorted.Item {
 // far as that is possible without knowing the catalogue.
 type catalogue struct {
 	store.State
+	changed chan struct{} // closed by the processor when another catalogue has taken the place of this
 }
 
 // builtIn returns the catalogue of the built-in cars.
 func builtIn() catalogue {
 	list := sorted.NewList(newItems(cars))
-	return catalogue{store.State{Items: list, NextID: list.LastID() + 1}}
+	return catalogue{State: store.State{Items: list, NextID: list.LastID() + 1}}
 }
 
 // defaultMaxCars bounds the memory that clients can make the server use: a million
@@ -354,6 +355,7 @@ type batch struct {
 	turns     []turn        // nil once they have been answered because it takes too long
 	responses []CarResponse // one for each of turns, if the commit succeeds
 	after     catalogue     // what the writes make of the catalogue
+	changes   bool          // whether one of them has been accepted
 	began     time.Time
 }
 
@@ -369,7 +371,7 @@ func (b *batch) add(t turn, maxCars int) {
 		b.responses = append(b.responses, CarResponse{Error: err})
 		return
 	}
-	b.after = after
+	b.after, b.changes = after, true
 	resp := CarResponse{catalogue: after}
 	if item != nil {
 		resp = found(item)

@@ -4,14 +4,15 @@
 package main
 
 import (
-	"cmp"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"time"
 
 	"cars/internal/rest"
+	"cars/internal/simulation"
 	"cars/internal/sorted"
 	"cars/internal/store"
 )
@@ -53,17 +54,12 @@ type CarRequest struct {
 	// caller; without, it waits on another goroutine.
 	Response chan CarResponse
 
-	list  bool  // asks for the whole catalogue
-	write write // changes the catalogue; nil for a request that only reads
+	list  bool   // asks for the whole catalogue
+	since string // with list: a version; asks for the catalogue as it was then, too
+	write write  // changes the catalogue; nil for a request that only reads
 
-	// delay is the request's own processing time; nil means the server's. fail is the
-	// status with which it is to fail after that, untouched; 0 for none. Both count
-	// only while the server simulates.
-	delay *time.Duration
-	fail  int
-	again bool // the processing time has passed already: neither it nor failures are simulated
-
-	done <-chan struct{} // closed when the caller no longer waits; nil: it always waits
+	asked simulation.Asked // processing time and failure
+	done  <-chan struct{}  // closed when the caller no longer waits; nil: it always waits
 }
 
 // A write makes another catalogue of one, and returns the item that it is about, if it is
@@ -79,48 +75,13 @@ type CarResponse struct {
 
 	item      *sorted.Item // Car as it is in the catalogue
 	catalogue catalogue    // all cars, for a request that is about them
+	before    sorted.List  // the cars of the version asked for
+	known     bool         // whether that version is still known
 	received  time.Time    // when the request came off the channel
 }
 
-// A simulation makes the server as slow as the real one it stands in for.
-// With delay 0 it is off: no request waits, and none fails.
-type simulation struct {
-	delay  time.Duration // processing time of a request that names none
-	jitter time.Duration // up to this much more, uniformly at random
-	fail   float64       // the fraction of requests that fail
-}
-
-// defaultDelay is what a query to a real database or remote API costs. maxDelay
-// bounds what can be asked for, so that the server's write timeout can leave
-// room for the longest.
-const (
-	defaultDelay = 100 * time.Millisecond
-	maxDelay     = time.Minute
-)
-
-// processingTime returns how long req waits before it is processed.
-func (s simulation) processingTime(req CarRequest) time.Duration {
-	switch {
-	case s.delay == 0, req.again:
-		return 0
-	case req.delay != nil:
-		return *req.delay
-	default:
-		return s.delay + rand.N(s.jitter+1)
-	}
-}
-
-// failure returns the error with which req is to fail, or nil.
-func (s simulation) failure(req CarRequest) error {
-	if s.delay == 0 || req.again || req.fail == 0 && (s.fail == 0 || rand.Float64() >= s.fail) {
-		return nil
-	}
-	err := rest.Errorf(cmp.Or(req.fail, http.StatusServiceUnavailable), "Simulated failure")
-	if err.Status == http.StatusTooManyRequests || err.Status == http.StatusServiceUnavailable {
-		err.RetryAfter = 1
-	}
-	return err
-}
+// defaultDelay is what a query to a real database or remote API costs.
+const defaultDelay = 100 * time.Millisecond
 
 // A processor is the state of one loop. Only the goroutine in run touches it.
 type processor struct {
@@ -128,10 +89,12 @@ type processor struct {
 	controls <-chan func(*processor)
 	stop     <-chan struct{} // closed to end the loop; nil in the server, whose loop never ends
 
-	catalogue  catalogue // what readers see: all of it is durable
+	catalogue  catalogue      // what readers see: all of it is durable
+	history    sorted.History // the cars of the catalogues before, by version
+	ending     bool           // nobody is to follow the catalogue any longer
 	store      store.Store
 	maxCars    int
-	simulation simulation
+	simulation simulation.Settings
 
 	waiting *sorted.Queue // of *turn: requests whose processing time is not over
 	sweepAt int           // number of waiting, writes and reads at which to look for abandoned requests
@@ -144,6 +107,9 @@ type processor struct {
 
 	woke time.Time     // when the event being handled arrived
 	busy time.Duration // time that was spent handling events
+
+	epoch     string // begins the versions that are given here, so that none is given in another run
+	published int    // how many versions have been given
 }
 
 // newProcessor returns a processor of the built-in cars, in memory.
@@ -155,11 +121,14 @@ func newProcessor(requests <-chan CarRequest, controls <-chan func(*processor), 
 		catalogue:  builtIn(),
 		store:      store.NewMemory(),
 		maxCars:    defaultMaxCars,
-		simulation: simulation{delay: defaultDelay},
+		simulation: simulation.Settings{Delay: defaultDelay},
+		epoch:      fmt.Sprintf("%016x", rand.Uint64()),
 		waiting:    sorted.NewQueue(),
 		patience:   time.NewTimer(0),
 		sweepAt:    minSweep,
 	}
+	p.catalogue.changed = make(chan struct{})
+	p.catalogue.Version = p.epoch + "-0"
 	p.patience.Stop()
 	return p
 }
@@ -215,7 +184,7 @@ func (p *processor) accept(req CarRequest) {
 		p.sweep()
 	}
 	t := turn{CarRequest: req, received: p.woke}
-	wait := p.simulation.processingTime(req)
+	wait := p.simulation.Time(req.asked)
 	if wait <= 0 {
 		p.process(t)
 		return
@@ -236,7 +205,7 @@ func (p *processor) processDue() {
 // the writes that are to be judged. A caller that went away while it waited has
 // nothing done for it.
 func (p *processor) process(t turn) {
-	failure := p.simulation.failure(t.CarRequest)
+	failure := p.simulation.Failure(t.asked)
 	switch {
 	case failure != nil:
 		p.reply(t, CarResponse{Error: failure})
@@ -255,11 +224,26 @@ func (p *processor) process(t turn) {
 func (p *processor) read(t turn) {
 	switch {
 	case t.abandoned():
+	case t.list && t.asked.Never && p.ending:
+		p.reply(t, CarResponse{Error: errEnding})
 	case t.list:
-		p.reply(t, CarResponse{catalogue: p.catalogue})
+		p.reply(t, p.list(t.since))
 	default:
 		p.reply(t, p.catalogue.find(t.ID))
 	}
+}
+
+// list returns the answer to a request for all cars, and for those of a version.
+func (p *processor) list(since string) CarResponse {
+	resp := CarResponse{catalogue: p.catalogue}
+	switch since {
+	case "":
+	case p.catalogue.Version:
+		resp.before, resp.known = p.catalogue.Items, true
+	default:
+		resp.before, resp.known = p.history.Find(since)
+	}
+	return resp
 }
 
 // reply hands over the one answer to a request. Handlers make room for it;
@@ -314,26 +298,51 @@ func (p *processor) stored(e store.Event) {
 	p.woke = time.Now()
 	switch e.Kind {
 	case store.Committed:
-		p.committed(e.Err)
+		p.committed(e)
 	case store.Changed:
-		p.catalogue = catalogue{e.State}
+		p.publish(catalogue{State: e.State})
 	case store.Confirmed:
 		p.confirmed(e.Err)
+	}
+}
+
+// publish makes another catalogue visible. All that follow the one before learn of it by
+// one close, however many they are.
+func (p *processor) publish(c catalogue) {
+	if c.Version == "" {
+		p.published++
+		c.Version = fmt.Sprintf("%s-%d", p.epoch, p.published)
+	}
+	if c.changed = p.catalogue.changed; !p.ending {
+		c.changed = make(chan struct{})
+		close(p.catalogue.changed)
+	}
+	p.history.Add(p.catalogue.Version, p.catalogue.Items, c.Items)
+	p.catalogue = c
+}
+
+// end has all that follow the catalogue end.
+func (p *processor) end() {
+	if !p.ending {
+		p.ending = true
+		close(p.catalogue.changed)
 	}
 }
 
 // committed makes the batch visible and answers its writes. If others were first, the
 // writes are judged again. If the commit failed, it is as if they had never been made, but
 // for their IDs: what has reached the disk is not certain, so nobody else gets these.
-func (p *processor) committed(err error) {
-	b := p.batch
+func (p *processor) committed(e store.Event) {
+	b, err := p.batch, e.Err
 	p.batch = nil
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		p.writes = slices.Concat(b.turns, p.writes)
 		return
+	case err == nil && b.changes:
+		b.after.Version = e.Version
+		p.publish(b.after)
 	case err == nil:
-		p.catalogue = b.after
 	default:
 		p.catalogue.NextID = max(p.catalogue.NextID, b.after.NextID)
 	}
@@ -350,6 +359,7 @@ func (p *processor) committed(err error) {
 const writePatience = 10 * time.Second
 
 var (
+	errEnding    = &rest.Error{Status: http.StatusServiceUnavailable, Message: "The server is stopping", RetryAfter: 1}
 	errNoOutcome = rest.Errorf(http.StatusServiceUnavailable, "The disk takes too long; whether the change was made is not known")
 	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the disk takes too long", RetryAfter: 10}
 )
@@ -421,9 +431,9 @@ func (p *processor) sweepable() int { return p.waiting.Len() + len(p.writes) + l
 // simulate changes the settings. With the simulation off nothing has a reason
 // to wait, so everything that does is processed now, in the order it would
 // have been.
-func (p *processor) simulate(s simulation) {
+func (p *processor) simulate(s simulation.Settings) {
 	p.simulation = s
-	if s.delay > 0 {
+	if s.Delay > 0 {
 		return
 	}
 	for p.waiting.Len() > 0 {
@@ -437,7 +447,9 @@ func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
 	if p.batch != nil || len(p.confirming) > 0 {
 		return errors.New("the store cannot be changed while it is at work")
 	}
-	p.store, p.catalogue, p.maxCars = s, c, maxCars
+	p.store, p.maxCars = s, maxCars
+	p.publish(c)
+	p.history = sorted.History{}
 	return nil
 }
 

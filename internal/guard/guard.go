@@ -34,11 +34,13 @@ type Options struct {
 	AllowNetworkWrites bool
 
 	Rate        float64 // requests a second for each client address, with bursts of twice that; 0: any
-	MaxInFlight int     // requests that may be inside at once
+	MaxInFlight int     // requests that may be inside at once, but for streams
+	MaxStreams  int     // streams that may be open at once
 
 	Secret []string                   // paths that need the token even for reading
 	Vital  func(path string) bool     // whether there is always room for a path
 	Long   func(r *http.Request) bool // whether a client asks to stay inside for long; nil: none does
+	Stream func(r *http.Request) bool // whether the answer to a client does not end; nil: each does
 
 	// Report is told of preflights that were refused. Their answer does not show it,
 	// and the page that asked sees nothing at all. Nil: nobody is told.
@@ -57,6 +59,7 @@ type Guard struct {
 	limiter  *limiter // nil if there is no limit
 	inFlight atomic.Int64
 	long     atomic.Int64           // of inFlight: those that have asked to stay for long
+	streams  atomic.Int64           // that are open
 	lastHost atomic.Pointer[string] // that was allowed: nearly always that of the next request
 }
 
@@ -90,6 +93,9 @@ func New(options Options) (*Guard, error) {
 
 // InFlight returns how many requests are inside.
 func (g *Guard) InFlight() int { return int(g.inFlight.Load()) }
+
+// Streams returns how many streams are open.
+func (g *Guard) Streams() int { return int(g.streams.Load()) }
 
 // Wrap lets the requests that may come in through to next.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
@@ -150,9 +156,16 @@ func (g *Guard) bearsToken(r *http.Request) bool {
 
 // admit lets a request through to next, or returns an error if there is no room for it.
 func (g *Guard) admit(w http.ResponseWriter, r *http.Request, next http.Handler) error {
-	defer g.inFlight.Add(-1)
-	if g.inFlight.Add(1) > int64(g.MaxInFlight) {
-		return tooMany("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight)
+	if g.Stream != nil && g.Stream(r) {
+		defer g.streams.Add(-1)
+		if g.streams.Add(1) > int64(g.MaxStreams) {
+			return tooMany("%d streams are open already, as many as -max-streams allows; try again", g.MaxStreams)
+		}
+	} else {
+		defer g.inFlight.Add(-1)
+		if g.inFlight.Add(1) > int64(g.MaxInFlight) {
+			return tooMany("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight)
+		}
 	}
 	if g.Long != nil && g.Long(r) {
 		// Clients choose how long these stay, so they must leave room for others.

@@ -16,6 +16,10 @@ import (
 type State struct {
 	Items  sorted.List
 	NextID int // the lowest ID that is above all that ever were in use
+
+	// Version names the state for good, if the store gives versions: then it is the same
+	// for all programs that share the store. "" leaves that to the owner.
+	Version string
 }
 
 // A Commit is a step from one state to another, to be made durable wholly or not at all.
@@ -77,7 +81,8 @@ type Event struct {
 	// nothing can be stored.
 	Err error
 
-	State State // with Changed
+	State   State  // with Changed
+	Version string // with Committed: that of the new state, if the store gives versions
 }
 
 // ErrConflict says that others have written since the state by which a commit was made.
