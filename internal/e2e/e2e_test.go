@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -355,6 +356,8 @@ func TestStopWhenNobodyTakesTheLog(t *testing.T) {
 	s.wait(t)
 }
 
+// TestSecondSignalEndsAtOnce, but not one that a wrapper has passed on: that comes at the
+// same time as the first.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -363,7 +366,15 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	s.signal(t, syscall.SIGTERM)
 	s.waitForLine(t, "Stopping")
 	s.signal(t, syscall.SIGTERM)
+	var later atomic.Bool
+	time.AfterFunc(time.Second, func() { // which tells them apart
+		later.Store(true)
+		s.cmd.Process.Signal(syscall.SIGTERM)
+	})
 	s.waitForLine(t, "cars: stopped at once by a second signal")
+	if !later.Load() {
+		t.Error("two signals at the same time have ended it")
+	}
 	if state := s.wait(t); state.ExitCode() != 1 {
 		t.Errorf("the server ended with %v, want exit status 1", state)
 	}

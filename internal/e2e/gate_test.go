@@ -159,7 +159,9 @@ func TestWhoMayComeIn(t *testing.T) {
 	}{
 		{"", "", "", []ask{{get, 200, ""}, {post(), 201, ""}, {scrape(), 200, ""}, {evil, 403, "-hosts evil.com"},
 			{post("Origin: http://localhost:5173"), 201, ""}, {post("Origin: https://evil.com"), 403, "-origins https://evil.com"}}},
-		{"-hosts evil.com -origins https://evil.com", "", "", []ask{{evil, 200, ""}, {post("Origin: https://evil.com"), 201, ""}}},
+		{"-hosts evil.com -origins https://evil.com", "", "read-only", []ask{{evil, 200, ""}, {post("Origin: https://evil.com"), 403, "CARS_TOKEN"}}},
+		{"-hosts evil.com -origins https://evil.com -read-only=false", "", "-read-only=false", []ask{{evil, 200, ""}, {post("Origin: https://evil.com"), 201, ""},
+			{post("X-Forwarded-For: 203.0.113.9"), 201, ""}}},
 		{"-read-only", "", "", []ask{{get, 200, ""}, {post(), 403, "-read-only"}}},
 		{"-rate 0.001", "", "", []ask{{get, 200, ""}, {get, 429, "-rate"}}},
 		{"-max-in-flight 1", "", "", []ask{{slow, 0, ""}, {get, 503, "-max-in-flight"}}},

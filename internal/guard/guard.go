@@ -126,7 +126,7 @@ func (g *Guard) judge(r *http.Request, originAllowed bool) error {
 		name, _, _ := splitHost(r.Host)
 		return rest.Errorf(http.StatusForbidden, "This server does not answer to the host %q; to allow a name, start it with -hosts, such as -hosts %s", r.Host, cmp.Or(name, "cars.example"))
 	}
-	secret := slices.Contains(g.Secret, r.URL.Path) && r.Method != "OPTIONS" // browsers ask without the token whether they may send it
+	secret := g.isSecret(r.URL.Path) && r.Method != "OPTIONS" // browsers ask without the token whether they may send it
 	switch {
 	case writes && !originAllowed:
 		return refuseOrigin(r)
@@ -140,6 +140,12 @@ func (g *Guard) judge(r *http.Request, originAllowed bool) error {
 		return rest.Errorf(http.StatusForbidden, NetworkReadOnly)
 	}
 	return nil
+}
+
+// isSecret reports whether a path needs the token even for reading. A slash at its end
+// is as if it were not there, as it is to [rest.Routes].
+func (g *Guard) isSecret(path string) bool {
+	return slices.Contains(g.Secret, strings.TrimSuffix(path, "/"))
 }
 
 // isWrite reports whether a method may change something (RFC 9110, section 9.2.1).
