@@ -304,6 +304,7 @@ func replaceCars(maxCars int) http.HandlerFunc {
 		rest.AddVary(w.Header(), "Accept-Encoding")
 		w.Header().Set("Content-Location", rest.Path(r, "/api/cars")) // as in answerChange
 		w.Header()["Etag"] = []string{resp.catalogue.etag("")}
+		w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version}
 		w.Header().Set("X-Total-Count", strconv.Itoa(resp.catalogue.Items.Len()))
 		rest.WriteList(w, r, "", sorted.JSON(resp.catalogue.Items.Blocks()))
 		return nil

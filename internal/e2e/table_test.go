@@ -380,7 +380,7 @@ func serveBareOwner(addr string) error {
 func bare(get func(*http.Request) (body []byte)) http.Handler {
 	h := http.Header{
 		"Access-Control-Allow-Origin":   {"*"},
-		"Access-Control-Expose-Headers": {"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
+		"Access-Control-Expose-Headers": {"X-Total-Count, Catalogue-Version, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
 		"Cache-Control":                 {"no-cache"},
 		"Content-Length":                {strconv.Itoa(len(audi) + 1)},
 		"Content-Type":                  {"application/json"},

@@ -92,7 +92,7 @@ func isPreflight(r *http.Request) bool {
 // was sent.
 func checkHeader(r *http.Request, resp *http.Response, packed []byte) error {
 	want := map[string]string{
-		"Access-Control-Expose-Headers": "X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy",
+		"Access-Control-Expose-Headers": "X-Total-Count, Catalogue-Version, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy",
 		"Cache-Control":                 "no-cache",
 		"Timing-Allow-Origin":           "*",
 		"X-Content-Type-Options":        "nosniff",

@@ -144,7 +144,7 @@ func TestPlay(t *testing.T) {
 	server := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		maps.Copy(w.Header(), http.Header{
 			"Access-Control-Allow-Origin":   {"*"},
-			"Access-Control-Expose-Headers": {"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
+			"Access-Control-Expose-Headers": {"X-Total-Count, Catalogue-Version, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
 			"Cache-Control":                 {"no-cache"},
 			"Timing-Allow-Origin":           {"*"},
 			"X-Content-Type-Options":        {"nosniff"},
