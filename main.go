@@ -297,8 +297,8 @@ func (cfg *config) decideWrites() {
 		cfg.guard.ReadOnly = guard.NetworkReadOnly
 		slog.Warn(cfg.guard.ReadOnly)
 	}
-	if useless := cfg.simulation.Useless(); useless != "" {
-		slog.Warn(useless)
+	for _, flag := range cfg.simulation.Useless() {
+		slog.Warn(flag + " has no effect: -delay 0 turns all simulation off")
 	}
 }
 

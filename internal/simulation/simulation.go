@@ -47,12 +47,15 @@ func (s Settings) Check() error {
 	return nil
 }
 
-// Useless returns a sentence about settings that have no effect, or "".
-func (s Settings) Useless() string {
-	if s.Delay == 0 && (s.Jitter > 0 || s.Fail > 0) {
-		return "-jitter and -fail have no effect: -delay 0 turns all simulation off"
+// Useless returns the flags that have no effect.
+func (s Settings) Useless() (flags []string) {
+	if s.Delay == 0 && s.Jitter > 0 {
+		flags = append(flags, "-jitter")
 	}
-	return ""
+	if s.Delay == 0 && s.Fail > 0 {
+		flags = append(flags, "-fail")
+	}
+	return flags
 }
 
 // Asked is what a request asks for. The zero value asks for nothing.
