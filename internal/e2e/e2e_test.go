@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -43,8 +44,13 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
+var given = flag.String("binary", "", "test this server, such as an older one, instead of building one")
+
 // binary builds the server and returns its path.
 var binary = sync.OnceValues(func() (string, error) {
+	if *given != "" {
+		return *given, nil
+	}
 	// Go reuses the result of a test run until a file changes that the tests
 	// have looked at. The compiler looks at the server's for us, so we must, too.
 	filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {

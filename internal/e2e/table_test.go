@@ -246,9 +246,12 @@ func waitForAnswer(b *testing.B, addr string) {
 }
 
 // peak is the most memory that a process has had, in MB; 0 where there is no /proc.
-func peak(pid int) float64 {
+func peak(pid int) float64 { return memoryOf(pid, "VmHWM:") }
+
+// memoryOf reads a line of /proc/PID/status, in MB.
+func memoryOf(pid int, name string) float64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	_, rest, _ := strings.Cut(string(text), name)
 	kb, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	n, _ := strconv.Atoi(kb)
 	return float64(n) / 1e3
