@@ -296,7 +296,7 @@ func whileTheDiskHangs(b *testing.B) (m measure) {
 	s := launch(b, "", "-addr", addr, "-data", filepath.Join(b.TempDir(), "cars.jsonl"), "-delay", "0", "-log-level", "warn")
 	s.url, s.addr = "http://"+addr, addr
 	waitForAnswer(b, addr)
-	unplug, missing := inject(b, s, "delay_enter=30000000")
+	unplug, missing := inject(b, s, syncs, "delay_enter=30000000")
 	if missing != "" { // the row stays empty; b.Skip would take the whole table with it
 		s.cmd.Process.Kill()
 		return m
