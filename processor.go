@@ -209,6 +209,8 @@ func (p *processor) process(t turn) {
 	switch {
 	case failure != nil:
 		p.reply(t, CarResponse{Error: failure})
+	case t.write != nil && p.hung():
+		p.reply(t, CarResponse{Error: errHangs})
 	case t.write != nil:
 		t.ready = p.woke
 		p.writes = append(p.writes, t)
@@ -368,19 +370,26 @@ var (
 func (p *processor) giveUp() {
 	p.woke = time.Now()
 	p.patience.Reset(time.Second)
-	tooLong := func(since time.Time) bool { return p.woke.Sub(since) >= writePatience }
-	if tooLong(p.batch.began) {
+	hung := p.hung()
+	if hung {
 		for _, t := range p.batch.turns {
 			p.reply(t, CarResponse{Error: errNoOutcome})
 		}
 		p.batch.turns = nil
 	}
 	p.writes = slices.DeleteFunc(p.writes, func(t turn) bool {
-		if tooLong(t.ready) {
+		tooLong := hung || p.woke.Sub(t.ready) >= writePatience
+		if tooLong {
 			p.reply(t, CarResponse{Error: errHangs})
 		}
-		return tooLong(t.ready)
+		return tooLong
 	})
+}
+
+// hung reports whether the batch has been under way for so long that no write should wait
+// for it: those that come are answered at once, or the room would be full of them.
+func (p *processor) hung() bool {
+	return p.batch != nil && p.woke.Sub(p.batch.began) >= writePatience
 }
 
 // hangs reports whether the batch has been under way for longer than a store that works

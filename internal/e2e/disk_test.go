@@ -55,11 +55,17 @@ func TestFullDisk(t *testing.T) {
 	wantSame(t, serve(t, file).cars(t), want)
 }
 
-// tamper has strace do something to every fsync of s, until stop is called. It skips
-// the test if that cannot be.
-func tamper(t *testing.T, s *server, what string) (stop func()) {
+// The system calls that tests tamper with, as strace names them.
+const (
+	syncs   = "fsync,fdatasync"
+	renames = "/^rename"
+)
+
+// tamper has strace do something to every one of some system calls of s, until stop is
+// called. It skips the test if that cannot be.
+func tamper(t *testing.T, s *server, calls, what string) (stop func()) {
 	t.Helper()
-	stop, missing := inject(t, s, what)
+	stop, missing := inject(t, s, calls, what)
 	if missing != "" {
 		t.Skip(missing)
 	}
@@ -67,14 +73,14 @@ func tamper(t *testing.T, s *server, what string) (stop func()) {
 }
 
 // inject is tamper, but says what is missing.
-func inject(t testing.TB, s *server, what string) (stop func(), missing string) {
+func inject(t testing.TB, s *server, calls, what string) (stop func(), missing string) {
 	t.Helper()
 	path, err := exec.LookPath("strace")
 	if err != nil {
 		return nil, "needs strace, which is there for Linux: apt-get install strace"
 	}
 	cmd := exec.Command(path, "-f", "-o", os.DevNull, "-p", fmt.Sprint(s.cmd.Process.Pid),
-		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:"+what)
+		"-e", "trace="+calls, "-e", "inject="+calls+":"+what)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +101,7 @@ func TestFailedSync(t *testing.T) {
 	s := serve(t, file)
 	s.wantStatus(t, 201, "POST", "/api/cars", saab)
 	want := s.cars(t)
-	heal := tamper(t, s, "error=EIO")
+	heal := tamper(t, s, syncs, "error=EIO")
 	refused := carOf(1)
 	s.wantStatus(t, 503, "POST", "/api/cars", encode(refused))
 	s.wantCar(t, "/api/cars/1")
@@ -113,7 +119,7 @@ func TestFailedSync(t *testing.T) {
 func TestReadsWhileTheDiskHangs(t *testing.T) {
 	s := serve(t, filepath.Join(t.TempDir(), "cars.jsonl"))
 	want := s.cars(t)
-	unplug := tamper(t, s, "delay_enter=30000000") // 30 s
+	unplug := tamper(t, s, syncs, "delay_enter=30000000") // 30 s
 	posted := make(chan bool)
 	go func() {
 		s.wantStatus(t, 201, "POST", "/api/cars", saab)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -44,8 +45,13 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
+var given = flag.String("binary", "", "test this server, such as an older one, instead of building one")
+
 // binary builds the server and returns its path.
 var binary = sync.OnceValues(func() (string, error) {
+	if *given != "" {
+		return *given, nil
+	}
 	// Go reuses the result of a test run until a file changes that the tests
 	// have looked at. The compiler looks at the server's for us, so we must, too.
 	filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
@@ -92,7 +98,12 @@ type server struct {
 // start runs the binary on a free port and returns when it listens.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := launch(t, "", append([]string{"-addr", "localhost:0"}, args...)...)
+	return launch(t, "", append([]string{"-addr", "localhost:0"}, args...)...).listens(t)
+}
+
+// listens returns s when it listens.
+func (s *server) listens(t *testing.T) *server {
+	t.Helper()
 	for line := range s.lines {
 		if _, url, listens := strings.Cut(line, "Listening on "); listens {
 			s.url, s.addr = url, strings.TrimPrefix(url, "http://")
@@ -100,7 +111,7 @@ func start(t *testing.T, args ...string) *server {
 		}
 		s.before += line + "\n"
 	}
-	t.Fatalf("cars %q ended before it listened:\n%s", args, s.before)
+	t.Fatalf("%s ended before it listened:\n%s", s.cmd, s.before)
 	return nil
 }
 
@@ -117,6 +128,12 @@ func launchIn(t testing.TB, dir, env string, args ...string) *server {
 	cmd := command(t, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env)
+	return launchCommand(t, cmd)
+}
+
+// launchCommand is launch with a command line that runs the binary in some way.
+func launchCommand(t testing.TB, cmd *exec.Cmd) *server {
+	t.Helper()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -377,6 +394,102 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}
 	if state := s.wait(t); state.ExitCode() != 1 {
 		t.Errorf("the server ended with %v, want exit status 1", state)
+	}
+}
+
+// TestSignalThatComesTwice is as timeout and npm send it: to the whole group and, once
+// more, to the process. The request inside is answered.
+func TestSignalThatComesTwice(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "1500ms")
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		s.wantCar(t, "/api/cars/1")
+	}()
+	s.waitForLine(t, "Requesting car details")
+	s.signal(t, syscall.SIGTERM)
+	s.waitForLine(t, "Stopping")
+	s.signal(t, syscall.SIGTERM)
+	if state := s.wait(t); !state.Success() {
+		t.Errorf("the server ended with %v, want exit status 0", state)
+	}
+	<-answered
+}
+
+// TestSilentConnectionsDoNotHoldUpAStop has connections that have never sent anything.
+// net/http alone would wait for them for 5 s. A request begun in time shows that the
+// others have been seen.
+func TestSilentConnectionsDoNotHoldUpAStop(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0")
+	for range 3 {
+		s.dial(t, "")
+	}
+	s.wantCar(t, "/api/cars/1")
+	for s.metric(t, "http_connections_open") < 4 {
+	}
+	began := time.Now()
+	s.signal(t, syscall.SIGTERM)
+	if state := s.wait(t); !state.Success() {
+		t.Errorf("the server ended with %v, want exit status 0", state)
+	}
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("the stop took %v, want less than the 5 s that net/http waits", took)
+	}
+}
+
+// TestReaderOfTheLogGoesAway is cars 2>&1 | grep -m1 Listening.
+func TestReaderOfTheLogGoesAway(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"text", "json"} {
+		read, stderr, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := command(t, "-addr", "localhost:0", "-delay", "0", "-log-format", format)
+		cmd.Stdout, cmd.Stderr = stderr, stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		stderr.Close()
+		s := &server{cmd: cmd, lines: make(chan string)}
+		close(s.lines)
+		for lines := bufio.NewScanner(read); s.url == "" && lines.Scan(); {
+			if _, url, listens := strings.Cut(lines.Text(), "Listening on "); listens {
+				s.url, _, _ = strings.Cut(url, `"`)
+			}
+		}
+		read.Close()
+		for range 100 {
+			s.wantCar(t, "/api/cars/1")
+		}
+		s.signal(t, syscall.SIGTERM)
+		if state := s.wait(t); !state.Success() {
+			t.Errorf("the server ended with %v, want exit status 0", state)
+		}
+	}
+}
+
+// TestLocalhostIsBothAddresses: whichever of them a client tries, and tries alone.
+func TestLocalhostIsBothAddresses(t *testing.T) {
+	t.Parallel()
+	if probe, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skip("needs IPv6: ", err)
+	} else {
+		probe.Close()
+	}
+	start := func(env string, args ...string) *server { return launch(t, env, args...).listens(t) }
+	for name, s := range map[string]*server{"-addr": start("", "-addr", "localhost:0"), "PORT": start("PORT=0")} {
+		_, port, err := net.SplitHostPort(s.addr)
+		if err != nil || !strings.HasPrefix(s.url, "http://localhost:") {
+			t.Errorf("%s: it says that it listens on %s, %v, want localhost", name, s.url, err)
+		}
+		for _, host := range []string{"127.0.0.1", "::1", "localhost"} {
+			s.url = "http://" + net.JoinHostPort(host, port)
+			s.wantCar(t, "/api/cars/1")
+		}
 	}
 }
 

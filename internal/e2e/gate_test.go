@@ -14,6 +14,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,6 +113,50 @@ func TestHTTPS(t *testing.T) {
 		t.Errorf("HTTP: got %d %s, want 400", resp.StatusCode, body)
 	}
 	s.waitForLine(t, " WARN http: TLS handshake error")
+	// TLS 1.2 with a suite of CBC, as old clients want it.
+	for suite, want := range map[uint16]bool{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA: false, tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA: false, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256: false, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: true} {
+		conn, err := tls.Dial("tcp", s.addr, &tls.Config{RootCAs: trust, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}})
+		if (err == nil) != want {
+			t.Errorf("%s: got %v, want a connection: %t", tls.CipherSuiteName(suite), err, want)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// TestRenewedCertificate: connections that begin after a renewal get the new one, whoever
+// is connected already.
+func TestRenewedCertificate(t *testing.T) {
+	t.Parallel()
+	cert, key, trust := selfSigned(t)
+	s := start(t, "-delay", "0", "-tls-cert", cert, "-tls-key", key)
+	early := trusting(t, trust, true)
+	get := func(c *http.Client) error {
+		resp, err := c.Get(s.url + "/api/cars/1")
+		if err == nil {
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		return err
+	}
+	if err := get(early); err != nil {
+		t.Fatal(err)
+	}
+	newCert, newKey, newTrust := selfSigned(t)
+	copyFile(t, newCert, cert)
+	copyFile(t, newKey, key)
+	for late := time.Now().Add(patience); get(trusting(t, newTrust, true)) != nil; {
+		if time.Now().After(late) {
+			t.Fatal("the new certificate is not used")
+		}
+	}
+	if err := get(trusting(t, trust, true)); err == nil {
+		t.Error("the old certificate is used, too")
+	}
+	if err := get(early); err != nil {
+		t.Errorf("a connection from before: %v", err)
+	}
 }
 
 func TestBadCertificates(t *testing.T) {
@@ -162,6 +207,13 @@ func TestWhoMayComeIn(t *testing.T) {
 		{"-hosts evil.com -origins https://evil.com", "", "read-only", []ask{{evil, 200, ""}, {post("Origin: https://evil.com"), 403, "CARS_TOKEN"}}},
 		{"-hosts evil.com -origins https://evil.com -read-only=false", "", "-read-only=false", []ask{{evil, 200, ""}, {post("Origin: https://evil.com"), 201, ""},
 			{post("X-Forwarded-For: 203.0.113.9"), 201, ""}}},
+		{"-origins https://evil.com", "", "", []ask{{post("Origin: https://evil.com"), 201, ""}, {post("X-Forwarded-For: 192.0.2.7"), 403, "CARS_TOKEN"},
+			{post("X-Forwarded-For: 192.0.2.7, 127.0.0.1"), 403, "CARS_TOKEN"}, {post("X-Real-IP: 192.0.2.7"), 403, "CARS_TOKEN"}, {post("Forwarded: for=192.0.2.7"), 403, "CARS_TOKEN"},
+			{post("X-Forwarded-For: ::1, 127.0.0.1"), 201, ""}, {post(`Forwarded: for="[::1]:5173"`), 201, ""}, {header("GET", "/api/cars", 0, "X-Forwarded-For: 192.0.2.7"), 200, ""}}},
+		{"-hosts evil.com", "", "read-only", []ask{{evil, 200, ""}, {post(), 403, "CARS_TOKEN"}}},
+		{"-hosts evil.com", "s3cret", "", []ask{{evil, 200, ""}, {post(), 401, "CARS_TOKEN"}, {post(right, "X-Forwarded-For: 192.0.2.7"), 201, ""}}},
+		{"-hosts evil.com -read-only=false", "", "lets everybody write", []ask{{evil, 200, ""}, {post(), 201, ""}, {post("X-Forwarded-For: 192.0.2.7"), 201, ""}}},
+		{"-addr :0 -read-only=false", "", "lets everybody write", []ask{{post(), 201, ""}}},
 		{"-read-only", "", "", []ask{{get, 200, ""}, {post(), 403, "-read-only"}}},
 		{"-rate 0.001", "", "", []ask{{get, 200, ""}, {get, 429, "-rate"}}},
 		{"-max-in-flight 1", "", "", []ask{{slow, 0, ""}, {get, 503, "-max-in-flight"}}},
@@ -197,6 +249,143 @@ func TestWhoMayComeIn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNginx has README's recipe, and strangers who come through the proxy. Without a
+// token none can write, nor can they through a proxy that hides the name by which it was
+// called, as long as it says for whom it asks.
+func TestNginx(t *testing.T) {
+	t.Parallel()
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Skip("needs nginx: apt-get install nginx-light")
+	}
+	var recipe string
+	for _, block := range blocks(t) {
+		if text := strings.Join(block, "\n"); strings.Contains(text, "proxy_pass http://localhost:8080;") {
+			recipe = text
+		}
+	}
+	hiding := "server {\nlocation / {\nproxy_pass http://localhost:8080;\nproxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n}\n}"
+	for _, test := range []struct {
+		recipe string
+		args   []string
+		token  string
+		status int // of a stranger who replaces the catalogue by nothing
+	}{
+		{recipe, []string{"-hosts", "cars.example"}, "", 403},
+		{recipe, []string{"-hosts", "cars.example"}, "s3cret", 401},
+		{recipe, []string{"-hosts", "cars.example", "-read-only=false"}, "", 200},
+		{hiding, nil, "", 403},
+		{hiding, []string{"-read-only=false"}, "", 200},
+	} {
+		s := launch(t, "CARS_TOKEN="+test.token, append([]string{"-addr", "localhost:0", "-delay", "0"}, test.args...)...).listens(t)
+		s.skipLog()
+		front, dir := freeAddr(t), t.TempDir()
+		server := strings.Replace(strings.Replace(test.recipe, "localhost:8080", s.addr, 1), "server {", "server {\nlisten "+front+";", 1)
+		conf := "pid nginx.pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n"
+		for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+			conf += kind + "_temp_path " + dir + ";\n"
+		}
+		file := filepath.Join(dir, "nginx.conf")
+		if err := os.WriteFile(file, []byte(conf+server+"\n}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(path, "-p", dir, "-c", file, "-g", "daemon off; master_process off;")
+		var said strings.Builder
+		cmd.Stderr = &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		s.addr = front
+		ask := func(method, path, body string) (int, string) {
+			req, _ := http.NewRequest(method, "http://"+front+path, strings.NewReader(body))
+			req.Host = "cars.example"
+			req.Header.Set("X-Forwarded-For", "192.0.2.7") // as if another proxy came before: this test sends nothing from elsewhere
+			req.Header.Set("Content-Type", "application/json")
+			for late := time.Now().Add(patience); ; {
+				resp, err := http.DefaultClient.Do(req)
+				if err == nil {
+					defer resp.Body.Close()
+					answer, _ := io.ReadAll(resp.Body)
+					return resp.StatusCode, string(answer)
+				}
+				if time.Now().After(late) {
+					t.Fatalf("%v; nginx says: %s", err, &said)
+				}
+			}
+		}
+		if status, body := ask("GET", "/api/cars/1", ""); status != 200 {
+			t.Errorf("%q, token %q: GET: got %d %s, want 200", test.args, test.token, status, body)
+		}
+		if status, body := ask("PUT", "/api/cars", "[]"); status != test.status {
+			t.Errorf("%q, token %q: PUT: got %d %s, want %d", test.args, test.token, status, body, test.status)
+		}
+		cmd.Process.Kill()
+	}
+}
+
+// TestPagesAndMetrics: without a token, pages of other origins may read the cars, and not
+// the metrics.
+func TestPagesAndMetrics(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0")
+	for _, origin := range []string{"https://evil.com", "http://localhost:5173", "null"} {
+		for path, want := range map[string]bool{"/metrics": false, "/api/cars/1": true} {
+			req, _ := http.NewRequest("GET", s.url+path, nil)
+			req.Header.Set("Origin", origin)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if allowed := resp.Header["Access-Control-Allow-Origin"]; resp.StatusCode != 200 || (allowed != nil) != want {
+				t.Errorf("%s from %s: got %d that %q may read, want one that pages may read: %t", path, origin, resp.StatusCode, allowed, want)
+			}
+		}
+	}
+}
+
+// TestCharactersThatDeceive: those that show nothing or turn text around are neither in a
+// car nor, as they are, in the log. Joiners, which languages and emoji need, may be.
+func TestCharactersThatDeceive(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0", "-log-level", "debug")
+	deceiving := []rune{0x00, 0x07, 0x1b, 0x7f, 0x85, 0x9b, 0x200b, 0x202a, 0x202e, 0x2066, 0x2069, 0xfeff}
+	for _, r := range deceiving {
+		for _, field := range []string{"name", "manufacturer", "category", "imageUrl"} {
+			car := map[string]any{"name": "Saab", "manufacturer": "Saab"}
+			car[field] = "/" + string(r) + "x"
+			body := s.wantStatus(t, 422, "POST", "/api/cars", encode(car))
+			if !strings.Contains(body, `"errors":{"`+field+`":`) || strings.ContainsRune(body, r) {
+				t.Errorf("%U in %s: got %q, want an error of that field without the character", r, field, body)
+			}
+		}
+		s.wantStatus(t, 404, "GET", "/images/"+url.PathEscape(string(r))+"/x?q="+url.QueryEscape(string(r)), "")
+		s.wantStatus(t, 404, "GET", "/nowhere/"+url.PathEscape(string(r)), "")
+		req, _ := http.NewRequest("DELETE", s.url+"/api/cars/1", nil)
+		req.Header["Origin"] = []string{"https://" + string(r) + ".example"}
+		if resp, err := http.DefaultClient.Do(req); err == nil { // not all can be sent
+			resp.Body.Close()
+		}
+	}
+	for _, name := range []string{"Citroën 2\u200dCV", "می\u200cخواهم", "👩\u200d🔧"} {
+		s.wantStatus(t, 201, "POST", "/api/cars", encode(map[string]string{"name": name, "manufacturer": "M"}))
+	}
+	s.signal(t, syscall.SIGTERM)
+	lines := 0
+	for line := range s.lines {
+		lines++
+		for _, r := range deceiving {
+			if strings.ContainsRune(line, r) {
+				t.Errorf("got line %q with %U", line, r)
+			}
+		}
+	}
+	if lines < len(deceiving) {
+		t.Errorf("got %d lines, want one for each refusal", lines)
 	}
 }
 

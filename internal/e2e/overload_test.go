@@ -62,7 +62,6 @@ func BenchmarkOverload(b *testing.B) {
 	s.url, s.addr = "http://"+addr, addr
 	s.skipLog()
 	waitForAnswer(b, addr)
-	milliseconds := func(d time.Duration) float64 { return float64(max(0, d).Microseconds()) / 1000 }
 	for _, offer := range []struct {
 		name  string
 		times float64

@@ -57,11 +57,13 @@ func TestRawSockets(t *testing.T) {
 		{"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 505, plain},
 		{"GET / HTTP/0.9\r\nHost: localhost\r\n\r\n", 505, plain},
 
-		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 403, ours},          // the preface of HTTP/2: to HTTP/1.1, a request without Host
-		{"OPTIONS / HTTP/1.0\r\n\r\n", 204, ""},                  // a load balancer's health check: HAProxy's option httpchk
-		{"GET /readyz HTTP/1.0\r\n\r\n", 200, ours},              // and with a path
-		{"GET /api/cars/1 HTTP/1.1\r\nHost:\r\n\r\n", 200, ours}, // no page can leave it empty
-		{"DELETE /api/cars/1 HTTP/1.0\r\n\r\n", 403, ours},
+		{"OPTIONS / HTTP/1.0\r\n\r\n", 204, ""},         // a load balancer's health check: HAProxy's option httpchk
+		{"GET /readyz HTTP/1.0\r\n\r\n", 200, ours},     // and with a path
+		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 403, ours}, // the preface of HTTP/2: a request without Host to HTTP/1.1
+		{"POST /api/cars HTTP/1.0\r\n\r\n", 403, ours},  // without Host one may only read
+		{"POST /api/cars HTTP/1.1\r\nHost:\r\n\r\n", 403, ours},
+		{"GET /api/cars/1 HTTP/1.0\r\n\r\n", 200, ours},
+		{"GET /api/cars/1 HTTP/1.1\r\nHost:\r\n\r\n", 200, ours},
 		{"GET http://evil.com/" + host + "\r\n", 403, ours}, // the target counts, not Host (RFC 9112, section 3.2.2)
 		{"GET *" + host + "\r\n", 404, ours},
 		{"OPTIONS *" + host + "\r\n", 204, ""},

@@ -246,9 +246,12 @@ func waitForAnswer(b *testing.B, addr string) {
 }
 
 // peak is the most memory that a process has had, in MB; 0 where there is no /proc.
-func peak(pid int) float64 {
+func peak(pid int) float64 { return memoryOf(pid, "VmHWM:") }
+
+// memoryOf reads a line of /proc/PID/status, in MB.
+func memoryOf(pid int, name string) float64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	_, rest, _ := strings.Cut(string(text), name)
 	kb, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	n, _ := strconv.Atoi(kb)
 	return float64(n) / 1e3
@@ -293,7 +296,7 @@ func whileTheDiskHangs(b *testing.B) (m measure) {
 	s := launch(b, "", "-addr", addr, "-data", filepath.Join(b.TempDir(), "cars.jsonl"), "-delay", "0", "-log-level", "warn")
 	s.url, s.addr = "http://"+addr, addr
 	waitForAnswer(b, addr)
-	unplug, missing := inject(b, s, "delay_enter=30000000")
+	unplug, missing := inject(b, s, syncs, "delay_enter=30000000")
 	if missing != "" { // the row stays empty; b.Skip would take the whole table with it
 		s.cmd.Process.Kill()
 		return m

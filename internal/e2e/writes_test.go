@@ -15,7 +15,7 @@ import (
 const saab = `{"name":"Saab 900","manufacturer":"Saab","year":1994}`
 
 // dial opens a connection and sends text, which may be part of a request.
-func (s *server) dial(t *testing.T, text string) net.Conn {
+func (s *server) dial(t testing.TB, text string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {

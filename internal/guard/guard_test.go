@@ -320,6 +320,8 @@ func TestProxies(t *testing.T) {
 	g := newGuard(t, Options{Loopback: true})
 	for header, want := range map[string]bool{
 		"X-Forwarded-For: 127.0.0.1":                        true,
+		"X-Real-Ip: 127.0.0.1":                              true,
+		"X-Real-Ip: 192.0.2.7":                              false,
 		"X-Forwarded-For: ::1":                              true,
 		"X-Forwarded-For: ::ffff:127.0.0.1":                 true,
 		"X-Forwarded-For: 127.0.0.1:5173":                   true,

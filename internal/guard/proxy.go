@@ -6,16 +6,18 @@ import (
 	"strings"
 )
 
-// fromNetwork reports whether a proxy says, in Forwarded (RFC 7239) or X-Forwarded-For,
-// that it sends a request for a client that is not known to be on this machine. Clients
+// fromNetwork reports whether a proxy says, in Forwarded (RFC 7239), X-Forwarded-For or
+// X-Real-IP, that it sends a request for a client that is not known to be on this machine. Clients
 // can make up addresses in front of the one that the proxy adds, so each has to be a
 // loopback address. Development servers that proxy for a browser on this machine name
 // one.
 func fromNetwork(h http.Header) bool {
-	for _, line := range h["X-Forwarded-For"] {
-		for address := range strings.SplitSeq(line, ",") {
-			if !isLoopbackNode(address) {
-				return true
+	for _, name := range []string{"X-Forwarded-For", "X-Real-Ip"} {
+		for _, line := range h[name] {
+			for address := range strings.SplitSeq(line, ",") {
+				if !isLoopbackNode(address) {
+					return true
+				}
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"io"
 	"iter"
+	"math"
 	"net/http"
 	"runtime"
 )
@@ -35,69 +36,101 @@ var gzipWriters = func() chan *gzip.Writer {
 	return writers
 }()
 
-// compressing limits how many pieces are compressed at once: as many as there are cores,
-// so that other requests wait for no more than a piece.
-var compressing = make(chan struct{}, runtime.GOMAXPROCS(0))
+// turns has a value for each list that has its turn to be measured, put together or
+// compressed. All cores but one (and one at least) are for that; the core that is left
+// answers other requests.
+var turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+
+// A turn is a list's turn. The zero value has none yet.
+type turn struct{ taken bool }
+
+// next ends the turn and waits for the next one.
+func (t *turn) next() {
+	t.end()
+	runtime.Gosched() // others may have less to do
+	turns <- struct{}{}
+	t.taken = true
+}
+
+func (t *turn) end() {
+	if t.taken {
+		<-turns
+		t.taken = false
+	}
+}
 
 // WriteList answers with an array of elements, which are JSON, or with an object whose
 // last member it is: envelope is the object up to there, or "". It compresses a long list
 // if the client accepts that, so answers for one URL vary by Accept-Encoding. It reads
-// elements twice.
+// elements up to three times.
 func WriteList(w http.ResponseWriter, r *http.Request, envelope string, elements iter.Seq[[]byte]) {
-	size := len(envelope) + len("[]\n")
-	if envelope != "" {
-		size++
-	}
-	for element := range elements {
-		size += len(element) + len(",")
-	}
 	h := w.Header()
-	if size > minGzip && acceptsGzip(r) {
-		select {
-		case zw := <-gzipWriters:
-			defer func() { gzipWriters <- zw }()
-			if zw == nil {
-				zw, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
+	if acceptsGzip(r) {
+		if size := length(envelope, elements, maxBuffered); size > minGzip {
+			select {
+			case zw := <-gzipWriters:
+				defer func() { gzipWriters <- zw }()
+				if zw == nil {
+					zw, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
+				}
+				h.Set("Content-Encoding", "gzip")
+				if etag := h.Get("ETag"); etag != "" {
+					h.Set("ETag", gzipTag(etag))
+				}
+				writeCompressed(w, zw, size <= maxBuffered, pieces(envelope, elements))
+				return
+			default:
 			}
-			h.Set("Content-Encoding", "gzip")
-			if etag := h.Get("ETag"); etag != "" {
-				h.Set("ETag", gzipTag(etag))
-			}
-			writeCompressed(w, zw, size, pieces(envelope, elements))
-			return
-		default:
 		}
 	}
-	if !isEmpty(elements) {
-		size-- // there is no comma before the first
-	}
-	start(w, size, http.StatusOK)
+	start(w, length(envelope, elements, math.MaxInt), http.StatusOK)
 	for piece := range pieces(envelope, elements) {
 		if _, err := w.Write(piece); err != nil {
 			return
 		}
-		runtime.Gosched() // others may have less to do
 	}
 }
 
-func isEmpty(elements iter.Seq[[]byte]) bool {
-	for range elements {
-		return false
+// length returns how long a list is in bytes, or any number greater than most if it is
+// longer than that. The first elements need no turn: short lists never wait.
+func length(envelope string, elements iter.Seq[[]byte], most int) int {
+	const inOneTurn = 1000 // which takes some 10 µs
+	var t turn
+	defer t.end()
+	size, n := len(envelope)+len("[]\n"), 0
+	if envelope != "" {
+		size += len("}")
 	}
-	return true
+	for element := range elements {
+		if n > 0 {
+			size += len(",")
+		}
+		size += len(element)
+		if size > most {
+			break
+		}
+		if n++; n%inOneTurn == 0 {
+			t.next()
+		}
+	}
+	return size
 }
 
 // pieces yields the list in pieces of little more than pieceSize, which are only valid
-// during the call.
+// during the call. It takes turns for all but the first, and has none during the call.
 func pieces(envelope string, elements iter.Seq[[]byte]) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
+		var t turn
+		defer t.end()
 		piece := append([]byte(envelope), '[')
 		first := true
 		for element := range elements {
 			if len(piece) >= pieceSize {
+				t.end()
 				if !yield(piece) {
 					return
 				}
+				t.next()
 				piece = piece[:0]
 			}
 			if !first {
@@ -110,15 +143,16 @@ func pieces(envelope string, elements iter.Seq[[]byte]) iter.Seq[[]byte] {
 		if envelope != "" {
 			piece = append(piece, '}')
 		}
+		t.end()
 		yield(append(piece, '\n'))
 	}
 }
 
-// writeCompressed sends a list of that size. Its memory does not depend on size.
-func writeCompressed(w http.ResponseWriter, zw *gzip.Writer, size int, pieces iter.Seq[[]byte]) {
+// writeCompressed sends a list, as a whole if it is short enough for that. Otherwise its
+// memory does not depend on the list's length.
+func writeCompressed(w http.ResponseWriter, zw *gzip.Writer, whole bool, pieces iter.Seq[[]byte]) {
 	var compressed bytes.Buffer
 	zw.Reset(&compressed)
-	whole := size <= maxBuffered
 	if !whole {
 		h := w.Header()
 		SetHeader(h)
@@ -126,14 +160,14 @@ func writeCompressed(w http.ResponseWriter, zw *gzip.Writer, size int, pieces it
 		w.WriteHeader(http.StatusOK)
 	}
 	for piece := range pieces {
-		compressing <- struct{}{}
+		var t turn
+		t.next()
 		zw.Write(piece) // to memory, which does not fail
-		<-compressing
+		t.end()
 		if !whole {
 			if _, err := compressed.WriteTo(w); err != nil {
 				return
 			}
-			runtime.Gosched()
 		}
 	}
 	zw.Close()

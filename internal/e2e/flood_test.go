@@ -1,0 +1,111 @@
+package e2e
+
+import (
+	"flag"
+	"testing"
+	"time"
+)
+
+var stuck = flag.Int("stuck", 300, "clients that do not read, for BenchmarkFloods")
+
+// worstLists are lists that cost as much as a client can make them: an expression that
+// matches late, a text that is nowhere, and all cars in an order by texts.
+var worstLists = []string{
+	"/api/cars?name_like=" + "(a%7Ci%7C.)*4.*7.*4.*7.*0x",
+	"/api/cars?q=nowhere+to+be+found",
+	"/api/cars?_sort=-name,price",
+	"/api/cars?_sort=details.engine,-name&_start=99000",
+}
+
+// BenchmarkFloods shows what one GET takes beside clients that ask for too much, and what
+// memory these take. Goals are printed beside what is measured.
+func BenchmarkFloods(b *testing.B) {
+	for range b.N {
+		b.Run("100,000-cars-64-clients-with-the-worst-lists", floodOfLists)
+		b.Run("1,000,000-cars-300-clients-that-do-not-read", func(b *testing.B) { floodOfStuckReaders(b, *stuck) })
+	}
+}
+
+// floodOfLists measures a GET at an even rate, alone and beside 64 clients that ask for
+// lists as fast as they can.
+func floodOfLists(b *testing.B) {
+	s := large(b, 100_000)
+	one := load{Addr: s.addr, Requests: []string{getAudi}, Connections: 20, Duration: time.Duration(*seconds * float64(time.Second)), Rate: 200}
+	alone := one.run(b)
+	lists := load{Addr: s.addr, Connections: 64, Duration: one.Duration + 2*time.Second}
+	for _, path := range worstLists {
+		lists.Requests = append(lists.Requests, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	}
+	flooded := make(chan outcomes, 1)
+	go func() { flooded <- lists.run(b) }()
+	time.Sleep(time.Second) // until all lists are under way
+	beside := one.run(b)
+	got := <-flooded
+	b.ReportMetric(milliseconds(alone.of(200).P99), "ms-p99-alone")
+	b.ReportMetric(milliseconds(beside.of(200).P99), "ms-p99-beside(goal<25)")
+	b.ReportMetric(milliseconds(beside.of(200).P50), "ms-p50-beside")
+	b.ReportMetric(float64(got.of(200).Count)/lists.Duration.Seconds(), "lists/s")
+	b.ReportMetric(float64(got.of(503).Count)/lists.Duration.Seconds(), "refused/s")
+	b.ReportMetric(0, "ns/op") // leaves it out
+	if n := one.Duration.Seconds() * one.Rate; float64(beside.of(200).Count) < 0.99*n {
+		b.Errorf("of %v GETs %d were answered", n, beside.of(200).Count)
+	}
+}
+
+// floodOfStuckReaders measures memory, and a GET, while clients ask for all cars with
+// gzip and read nothing.
+func floodOfStuckReaders(b *testing.B, clients int) {
+	s := large(b, 1_000_000)
+	before := settle(s)
+	one := load{Addr: s.addr, Requests: []string{getAudi}, Connections: 20, Duration: time.Duration(*seconds * float64(time.Second)), Rate: 200}
+	alone := one.run(b)
+	for range clients {
+		s.dial(b, "GET /api/cars HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n")
+	}
+	most := 0.0
+	done := make(chan outcomes, 1)
+	go func() { done <- one.run(b) }()
+	var beside outcomes
+	for beside == nil {
+		select {
+		case beside = <-done:
+		case <-time.After(20 * time.Millisecond):
+		}
+		most = max(most, resident(s.cmd.Process.Pid))
+	}
+	b.ReportMetric(before, "MB-without")
+	b.ReportMetric(most/before, "times-that-with(goal<1.5)")
+	b.ReportMetric(milliseconds(alone.of(200).P99), "ms-p99-alone")
+	b.ReportMetric(milliseconds(beside.of(200).P99), "ms-p99-beside")
+	b.ReportMetric(0, "ns/op")
+	if n := one.Duration.Seconds() * one.Rate; float64(beside.of(200).Count) < 0.99*n {
+		b.Errorf("of %v GETs %d were answered", n, beside.of(200).Count)
+	}
+}
+
+// large starts a server of so many cars, without processing time.
+func large(b *testing.B, n int) *server {
+	addr := freeAddr(b)
+	s := launch(b, "", "-addr", addr, "-data", catalogueOf(b, n), "-delay", "0", "-log-level", "error")
+	s.url, s.addr = "http://"+addr, addr
+	s.skipLog()
+	waitForAnswer(b, addr)
+	return s
+}
+
+// settle returns the memory of a server when it no longer changes.
+func settle(s *server) float64 {
+	for last := 0.0; ; {
+		now := resident(s.cmd.Process.Pid)
+		if now == last {
+			return now
+		}
+		last = now
+		time.Sleep(time.Second)
+	}
+}
+
+// resident is the memory that a process has now, in MB; 0 where there is no /proc.
+func resident(pid int) float64 { return memoryOf(pid, "VmRSS:") }
+
+func milliseconds(d time.Duration) float64 { return float64(max(0, d).Microseconds()) / 1000 }
