@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -106,7 +107,7 @@ func checkHeader(r *http.Request, resp *http.Response, packed []byte) error {
 			want["Content-Type"] = "application/json"
 		}
 	}
-	wrong := []error{checkReaders(r, resp)}
+	wrong := []error{checkReaders(r, resp), checkForms(r, resp)}
 	for name, value := range want {
 		if got := resp.Header.Get(name); got != value {
 			wrong = append(wrong, fmt.Errorf("%s: got %q, want %q", name, got, value))
@@ -141,6 +142,34 @@ func checkReaders(r *http.Request, resp *http.Response) error {
 		return nil
 	case readers != origin || credentials != "true" || origin == "null":
 		return fmt.Errorf("readers are %q with credentials %q, but the page is of %q", readers, credentials, origin)
+	}
+	return nil
+}
+
+// forms are those that some fields have as the server sends them. The description does
+// not say as much, since proxies change them on the way.
+var forms = map[string]*regexp.Regexp{
+	"Etag":             regexp.MustCompile(`^"[0-9a-f]{16}(-gzip)?"$`), // strong
+	"Location":         regexp.MustCompile(`^(/[^/?#][^?#]*)?/api/cars/[1-9][0-9]*$`),
+	"Content-Location": regexp.MustCompile(`^(/[^/?#][^?#]*)?/api/cars(/[1-9][0-9]*)?$`),
+	"Vary":             regexp.MustCompile(`^(Origin|Accept-Encoding|Origin, Accept-Encoding)$`),
+}
+
+// checkForms wants the fields that have a form to have it, and lists to vary with what
+// their client accepts: compressed, they have another tag.
+func checkForms(r *http.Request, resp *http.Response) error {
+	for name, form := range forms {
+		if value := resp.Header.Get(name); value != "" && !form.MatchString(value) {
+			return fmt.Errorf("%s: got %q, want it to match %s", name, value, form)
+		}
+	}
+	etag, coding := resp.Header.Get("ETag"), resp.Header.Get("Content-Encoding")
+	if resp.StatusCode != http.StatusNotModified && strings.HasSuffix(etag, `-gzip"`) != (coding == "gzip") {
+		return fmt.Errorf("the tag %s is that of content with the encoding %q", etag, coding)
+	}
+	isList := withoutSlash(r.URL.Path) == "/api/cars" && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotModified)
+	if varies := strings.HasSuffix(resp.Header.Get("Vary"), "Accept-Encoding"); varies != isList && resp.StatusCode < 400 {
+		return fmt.Errorf("Vary: got %q, and that it is a list is %v", resp.Header.Get("Vary"), isList)
 	}
 	return nil
 }

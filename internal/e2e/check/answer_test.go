@@ -53,16 +53,58 @@ func TestReaders(t *testing.T) {
 		if part[2] != "" {
 			r.Header.Set("Origin", part[2])
 		}
-		h := http.Header{}
-		for line := range strings.SplitSeq(test.header, "; ") {
-			if name, value, found := strings.Cut(line, ": "); found {
-				h.Add(name, value)
-			}
-		}
-		if err := checkReaders(r, &http.Response{StatusCode: test.status, Header: h}); (err == nil) != test.ok {
+		if err := checkReaders(r, &http.Response{StatusCode: test.status, Header: header(test.header)}); (err == nil) != test.ok {
 			t.Errorf("%s: %d with %q: got %v, want that this is right: %v", test.request, test.status, test.header, err, test.ok)
 		}
 	}
+}
+
+// TestForms: tags are strong, and say whether a list is compressed.
+func TestForms(t *testing.T) {
+	const list = "Vary: Accept-Encoding"
+	for _, test := range []struct {
+		request string
+		status  int
+		header  string
+		ok      bool
+	}{
+		{"GET /api/cars", 200, list + `; ETag: "0123456789abcdef"`, true},
+		{"GET /api/cars/", 200, list + `; ETag: "0123456789abcdef-gzip"; Content-Encoding: gzip`, true},
+		{"GET /api/cars", 200, list + `; ETag: "0123456789abcdef-gzip"`, false},
+		{"GET /api/cars", 200, list + `; ETag: "0123456789abcdef"; Content-Encoding: gzip`, false},
+		{"GET /api/cars", 200, list + `; ETag: W/"0123456789abcdef"`, false},
+		{"GET /api/cars", 200, list + `; ETag: "0123456789abcde"`, false},
+		{"GET /api/cars", 304, list + `; ETag: "0123456789abcdef-gzip"`, true},
+		{"GET /api/cars", 304, `ETag: "0123456789abcdef"`, false},
+		{"GET /api/cars", 200, "", false},
+		{"GET /api/cars", 200, "Vary: Origin", false},
+		{"GET /api/cars", 200, "Vary: Origin, Accept-Encoding", true},
+		{"GET /api/cars", 200, "Vary: Accept-Encoding, Origin", false},
+		{"GET /api/cars", 404, "", true},
+		{"GET /api/cars", 412, list, true},
+		{"GET /api/cars/1", 200, list, false},
+		{"POST /api/cars", 201, "Location: /api/cars/33", true},
+		{"POST /api/cars", 201, "Location: /garage/api/cars/33", true},
+		{"POST /api/cars", 201, "Location: //evil.example/api/cars/33", false},
+		{"PUT /api/cars/1", 200, "Content-Location: /api/cars/01", false},
+	} {
+		method, path, _ := strings.Cut(test.request, " ")
+		r := httptest.NewRequest(method, path, nil)
+		if err := checkForms(r, &http.Response{StatusCode: test.status, Header: header(test.header)}); (err == nil) != test.ok {
+			t.Errorf("%s: %d with %q: got %v, want that this is right: %v", test.request, test.status, test.header, err, test.ok)
+		}
+	}
+}
+
+// header returns fields that are separated by semicolons.
+func header(text string) http.Header {
+	h := http.Header{}
+	for line := range strings.SplitSeq(text, "; ") {
+		if name, value, found := strings.Cut(line, ": "); found {
+			h.Add(name, value)
+		}
+	}
+	return h
 }
 
 // TestPages: with _page and _per_page, and only then, a list is in an object.
