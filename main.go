@@ -25,7 +25,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -153,13 +152,13 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 		cfg.guard.ReadOnly = "This server was started with -read-only"
 	}
 	if port := getenv("PORT"); !given["addr"] && port != "" {
-		if !validPort(port) {
+		cfg.addr = net.JoinHostPort("localhost", port)
+		if listen.Check(cfg.addr) != nil {
 			return cfg, fmt.Errorf("invalid value %q for PORT in the environment: must be 0 to 65535", port)
 		}
-		cfg.addr = net.JoinHostPort("localhost", port)
 	}
-	if _, port, err := net.SplitHostPort(cfg.addr); err != nil || !validPort(port) {
-		return cfg, fmt.Errorf("invalid value %q for flag -addr: must be host:port, such as localhost:8080 or :8080", cfg.addr)
+	if err := listen.Check(cfg.addr); err != nil {
+		return cfg, fmt.Errorf("invalid value %q for flag -addr: %w", cfg.addr, err)
 	}
 	token := getenv("CARS_TOKEN")
 	if cfg.guard.Token = strings.TrimSpace(token); cfg.guard.Token == "" && token != "" {
@@ -183,11 +182,6 @@ it as a Bearer token. Every flag can be left out:
 // splitList returns the members of a list that is separated by commas.
 func splitList(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
-}
-
-func validPort(port string) bool {
-	_, err := strconv.ParseUint(port, 10, 16)
-	return err == nil
 }
 
 // How long a stop may take: requests inside get drainTime to end in their own
@@ -220,7 +214,12 @@ func serve(cfg config) error {
 		return err
 	}
 	cfg.guard.Loopback = listen.Loopback(listeners)
-	cfg.decideWrites()
+	if warning := cfg.guard.Settle(cfg.tlsCert != ""); warning != "" {
+		slog.Warn(warning)
+	}
+	for _, flag := range cfg.simulation.Useless() {
+		slog.Warn(flag + " has no effect: -delay 0 turns all simulation off")
+	}
 	stopping := new(atomic.Bool)
 	connections, silent := ops.NewConnections(), new(listen.SilentConns)
 	handler, err := newServerHandler(cfg, kept, connections, stopping)
@@ -283,25 +282,6 @@ func serve(cfg config) error {
 	}
 }
 
-// decideWrites makes a server read-only that strangers can reach, and logs what the flags
-// lead to that their user may not expect.
-func (cfg *config) decideWrites() {
-	reachable := !cfg.guard.Loopback || len(cfg.guard.Hosts) > 0 // -hosts is for proxies
-	switch {
-	case cfg.guard.Token != "" && !cfg.guard.Loopback && cfg.tlsCert == "":
-		slog.Warn("CARS_TOKEN travels over the network unencrypted; serve HTTPS with -tls-cert and -tls-key, or put a proxy in front")
-	case cfg.guard.Token != "" || cfg.guard.ReadOnly != "" || !reachable:
-	case cfg.guard.AllowNetworkWrites:
-		slog.Warn("-read-only=false lets everybody write who can reach this server, since CARS_TOKEN is not set")
-	default:
-		cfg.guard.ReadOnly = guard.NetworkReadOnly
-		slog.Warn(cfg.guard.ReadOnly)
-	}
-	for _, flag := range cfg.simulation.Useless() {
-		slog.Warn(flag + " has no effect: -delay 0 turns all simulation off")
-	}
-}
-
 // newServerHandler returns the server's handler: metrics around the guard around the
 // routes.
 func newServerHandler(cfg config, kept store.Store, connections *ops.Connections, stopping *atomic.Bool) (http.Handler, error) {
@@ -329,7 +309,7 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 			return "The server is stopping"
 		case kept.Failed() != nil:
 			return "Storage has failed; writes are refused until the server is started anew"
-		case ofProcessor((*processor).hangs)():
+		case ofProcessor((*processor).underWay)() > writePatience/2:
 			return "The disk takes too long to make a change durable"
 		}
 		return ""

@@ -209,7 +209,7 @@ func (p *processor) process(t turn) {
 	switch {
 	case failure != nil:
 		p.reply(t, CarResponse{Error: failure})
-	case t.write != nil && p.hung():
+	case t.write != nil && p.underWay() >= writePatience: // or those that come again and again would fill the room
 		p.reply(t, CarResponse{Error: errHangs})
 	case t.write != nil:
 		t.ready = p.woke
@@ -370,7 +370,7 @@ var (
 func (p *processor) giveUp() {
 	p.woke = time.Now()
 	p.patience.Reset(time.Second)
-	hung := p.hung()
+	hung := p.underWay() >= writePatience
 	if hung {
 		for _, t := range p.batch.turns {
 			p.reply(t, CarResponse{Error: errNoOutcome})
@@ -386,16 +386,12 @@ func (p *processor) giveUp() {
 	})
 }
 
-// hung reports whether the batch has been under way for so long that no write should wait
-// for it: those that come are answered at once, or the room would be full of them.
-func (p *processor) hung() bool {
-	return p.batch != nil && p.woke.Sub(p.batch.began) >= writePatience
-}
-
-// hangs reports whether the batch has been under way for longer than a store that works
-// takes.
-func (p *processor) hangs() bool {
-	return p.batch != nil && time.Since(p.batch.began) > writePatience/2
+// underWay returns how long the batch has been under way, or 0 if there is none.
+func (p *processor) underWay() time.Duration {
+	if p.batch == nil {
+		return 0
+	}
+	return time.Since(p.batch.began)
 }
 
 // confirm asks a store that others write to, too, whether what is here is current, for

@@ -50,6 +50,23 @@ type Options struct {
 // NetworkReadOnly is why clients on other machines may not write.
 const NetworkReadOnly = "This server can be reached from the network and has no token, so it is read-only; to allow writes, set CARS_TOKEN in its environment"
 
+// Settle makes a server read-only that strangers can reach without a token, unless the
+// options allow that, and returns what its user should know, or "". secure tells that the
+// server serves HTTPS. Hosts are names that a proxy uses, so they count as reachable.
+func (o *Options) Settle(secure bool) (warning string) {
+	switch {
+	case o.Token != "" && !o.Loopback && !secure:
+		return "CARS_TOKEN travels over the network unencrypted; serve HTTPS with -tls-cert and -tls-key, or put a proxy in front"
+	case o.Token != "" || o.ReadOnly != "" || o.Loopback && len(o.Hosts) == 0:
+		return ""
+	case o.AllowNetworkWrites:
+		return "-read-only=false lets everybody write who can reach this server, since CARS_TOKEN is not set"
+	default:
+		o.ReadOnly = NetworkReadOnly
+		return NetworkReadOnly
+	}
+}
+
 // A Guard judges requests.
 type Guard struct {
 	Options

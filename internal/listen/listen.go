@@ -9,10 +9,23 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
+
+// Check returns an error, what addr must be, if it is no TCP address with a port.
+func Check(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return errors.New("must be host:port, such as localhost:8080 or :8080")
+	}
+	return nil
+}
 
 // On listens on a TCP address, host:port. For localhost it listens on both loopback
 // addresses, as far as the machine has them, on one port: clients differ in which one
