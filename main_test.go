@@ -276,6 +276,9 @@ func newFakeStore(shared bool) *fakeStore {
 
 func (f *fakeStore) Commit(c store.Commit)      { f.commits <- c }
 func (f *fakeStore) Confirm()                   { f.confirms <- struct{}{} }
+func (f *fakeStore) Confirms() bool             { return f.shared }
+func (f *fakeStore) Age() time.Duration         { return 0 }
+func (f *fakeStore) MaxWrites() int             { return 1000 }
 func (f *fakeStore) Events() <-chan store.Event { return f.events }
 func (f *fakeStore) Shared() bool               { return f.shared }
 func (f *fakeStore) AddMetrics(r *ops.Registry) {}
@@ -1178,6 +1181,7 @@ func TestBatchesAreBounded(t *testing.T) {
 		first := d.send(rename(1, "first"))
 		<-d.commits
 		var waiting []chan CarResponse
+		maxBatch := d.MaxWrites()
 		for i := range 5 * maxBatch / 2 {
 			waiting = append(waiting, d.send(rename(1, fmt.Sprint("Car ", i))))
 		}

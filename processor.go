@@ -214,7 +214,7 @@ func (p *processor) process(t turn) {
 	case t.write != nil:
 		t.ready = p.woke
 		p.writes = append(p.writes, t)
-	case p.store.Shared():
+	case p.store.Confirms():
 		p.reads = append(p.reads, t)
 	default:
 		p.read(t)
@@ -266,10 +266,6 @@ func (p *processor) reply(t turn, resp CarResponse) {
 	}
 }
 
-// maxBatch is the most writes in a batch. From a few hundred on, a sync is no noticeable
-// part of what each costs. With more, the first would wait for the last without gain.
-const maxBatch = 1000
-
 // judge carries out the writes whose turn has come, one after the other, on a
 // catalogue that nobody sees yet, and has the store make the result durable. While
 // a batch is under way further writes gather, to be judged by what it leaves.
@@ -281,7 +277,7 @@ func (p *processor) judge() {
 	}
 	b := &batch{after: p.catalogue, began: p.woke}
 	taken := 0
-	for ; taken < len(p.writes) && len(b.turns) < maxBatch; taken++ {
+	for ; taken < len(p.writes) && len(b.turns) < p.store.MaxWrites(); taken++ {
 		if t := p.writes[taken]; !t.abandoned() {
 			b.add(t, p.maxCars)
 		}
