@@ -385,6 +385,9 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 		return CarResponse{}, err
 	}
 	rest.SetTiming(w.Header(), resp.received.Sub(sent), time.Since(resp.received))
+	if resp.age != nil {
+		w.Header().Set("Age", strconv.Itoa(int(resp.age.Seconds()))) // RFC 9111, section 5.1
+	}
 	if logged {
 		logOutcome(req, resp, what)
 	}

@@ -73,11 +73,12 @@ type CarResponse struct {
 	Car   *Car  // as asked for, as it is now or, deleted, as it was; nil for all cars or an error
 	Error error // nearly always a *rest.Error
 
-	item      *sorted.Item // Car as it is in the catalogue
-	catalogue catalogue    // all cars, for a request that is about them
-	before    sorted.List  // the cars of the version asked for
-	known     bool         // whether that version is still known
-	received  time.Time    // when the request came off the channel
+	item      *sorted.Item   // Car as it is in the catalogue
+	catalogue catalogue      // all cars, for a request that is about them
+	before    sorted.List    // the cars of the version asked for
+	known     bool           // whether that version is still known
+	received  time.Time      // when the request came off the channel
+	age       *time.Duration // how old what was read may be; nil if it was current
 }
 
 // defaultDelay is what a query to a real database or remote API costs.
@@ -229,10 +230,20 @@ func (p *processor) read(t turn) {
 	case t.list && t.asked.Never && p.ending:
 		p.reply(t, CarResponse{Error: errEnding})
 	case t.list:
-		p.reply(t, p.list(t.since))
+		p.reply(t, p.aged(p.list(t.since)))
 	default:
-		p.reply(t, p.catalogue.find(t.ID))
+		p.reply(t, p.aged(p.catalogue.find(t.ID)))
 	}
+}
+
+// aged adds to an answer how old it may be, if others write to the store, too, and nobody
+// has asked whether what is here is current.
+func (p *processor) aged(resp CarResponse) CarResponse {
+	if p.store.Shared() && !p.store.Confirms() {
+		age := p.store.Age()
+		resp.age = &age
+	}
+	return resp
 }
 
 // list returns the answer to a request for all cars, and for those of a version.
