@@ -127,13 +127,42 @@ func (c *Clients) Start() (Catalogue, error) {
 	return with, err
 }
 
-// List returns the catalogue as a client reads it, and its version.
-func (c *Clients) List(number int) (Catalogue, string, error) {
+// List returns the catalogue as a client reads it, its version, and the event.
+func (c *Clients) List(number int) (Catalogue, string, Event, error) {
+	sent := c.clock.Add(1)
 	got, err := c.client(number).ask("GET", "/api/cars", "", "")
 	if err == nil && got.status != http.StatusOK {
 		err = fmt.Errorf("GET /api/cars: got %d", got.status)
 	}
-	return got.all, got.version, err
+	e := listEvent(got.all)
+	e.Sent, e.Answered = sent, c.clock.Add(1)
+	return got.all, got.version, e, err
+}
+
+// Version returns the catalogue of a version, if a list of that was seen.
+func (c *Clients) Version(version string) (seen Catalogue, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen, known = c.versions[version]
+	return seen, known
+}
+
+// Collapse returns the catalogue that cars are, by ID and price. It is an error if only a
+// part of the bulk is there.
+func (c *Clients) Collapse(prices map[int]int) (Catalogue, error) {
+	bulk := make(map[int]int) // how many have a price
+	all := make(Catalogue)
+	for id, price := range prices {
+		if id > bulkID && id <= bulkID+c.Bulk {
+			bulk[price]++
+			id = bulkID
+		}
+		all[id] = price
+	}
+	if len(bulk) > 1 || len(bulk) == 1 && bulk[all[bulkID]] != c.Bulk {
+		return all, fmt.Errorf("a replacement of the catalogue was seen in part: of %d cars, so many had the prices %v", c.Bulk, bulk)
+	}
+	return all, nil
 }
 
 // Work has all clients make their requests, and returns what they saw. Errors are answers
@@ -380,32 +409,27 @@ func (c *client) read(got *answer, text []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	bulk := make(map[int]int) // how many have a price
-	all := make(Catalogue)
+	prices := make(map[int]int)
 	for _, one := range list {
-		if one.ID > bulkID && one.ID <= bulkID+c.Bulk {
-			bulk[one.Price]++
-			one.ID = bulkID
-		} else if _, twice := all[one.ID]; twice {
+		if _, twice := prices[one.ID]; twice {
 			return fmt.Errorf("ID %d is there twice", one.ID)
 		}
-		all[one.ID] = one.Price
+		prices[one.ID] = one.Price
 		c.seenAt[one.Price] = one.ID
 	}
 	if text[0] != '[' {
 		return nil
 	}
-	got.all = all
-	if len(bulk) > 1 || len(bulk) == 1 && bulk[all[bulkID]] != c.Bulk {
-		return fmt.Errorf("a replacement of the catalogue was seen in part: of %d cars, so many had the prices %v", c.Bulk, bulk)
+	if got.all, err = c.Collapse(prices); err != nil {
+		return err
 	}
 	if got.version == "" {
 		return nil
 	}
-	if old, known := c.versions[got.version]; known && !old.equal(all) {
-		return fmt.Errorf("version %s is %v, and %v", got.version, old, all)
+	if old, known := c.versions[got.version]; known && !old.equal(got.all) {
+		return fmt.Errorf("version %s is %v, and %v", got.version, old, got.all)
 	}
-	c.versions[got.version] = all
+	c.versions[got.version] = got.all
 	return nil
 }
 
