@@ -225,38 +225,26 @@ func (p *processor) process(t turn) {
 // read answers t from the catalogue. That takes the same short time whatever its size:
 // what is left to do for a list is the handler's work.
 func (p *processor) read(t turn) {
-	switch {
-	case t.abandoned():
-	case t.list && t.asked.Never && p.ending:
-		p.reply(t, CarResponse{Error: errEnding})
-	case t.list:
-		p.reply(t, p.aged(p.list(t.since)))
-	default:
-		p.reply(t, p.aged(p.catalogue.find(t.ID)))
+	if t.abandoned() {
+		return
 	}
-}
-
-// aged adds to an answer how old it may be, if others write to the store, too, and nobody
-// has asked whether what is here is current.
-func (p *processor) aged(resp CarResponse) CarResponse {
+	var resp CarResponse
+	switch {
+	case t.list && t.asked.Never && p.ending:
+		resp.Error = errEnding
+	case t.list:
+		resp.catalogue = p.catalogue
+		if resp.before, resp.known = p.catalogue.Items, t.since == p.catalogue.Version; !resp.known {
+			resp.before, resp.known = p.history.Find(t.since)
+		}
+	default:
+		resp = p.catalogue.find(t.ID)
+	}
 	if p.store.Shared() && !p.store.Confirms() {
 		age := p.store.Age()
 		resp.age = &age
 	}
-	return resp
-}
-
-// list returns the answer to a request for all cars, and for those of a version.
-func (p *processor) list(since string) CarResponse {
-	resp := CarResponse{catalogue: p.catalogue}
-	switch since {
-	case "":
-	case p.catalogue.Version:
-		resp.before, resp.known = p.catalogue.Items, true
-	default:
-		resp.before, resp.known = p.history.Find(since)
-	}
-	return resp
+	p.reply(t, resp)
 }
 
 // reply hands over the one answer to a request. Handlers make room for it;
