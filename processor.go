@@ -190,7 +190,8 @@ func (p *processor) accept(req CarRequest) {
 		p.process(t)
 		return
 	}
-	p.waiting.Push(&t, p.woke, wait)
+	waits := t // a variable of its own, or each request would be one on the heap
+	p.waiting.Push(&waits, p.woke, wait)
 }
 
 // processDue processes every waiting request whose time has come, however
@@ -255,13 +256,15 @@ func (p *processor) reply(t turn, resp CarResponse) {
 	select {
 	case t.Response <- resp:
 	default:
-		go func() {
-			select {
-			case t.Response <- resp:
-			case <-t.done:
-			case <-p.stop:
-			}
-		}()
+		go p.replyLater(t, resp)
+	}
+}
+
+func (p *processor) replyLater(t turn, resp CarResponse) {
+	select {
+	case t.Response <- resp:
+	case <-t.done:
+	case <-p.stop:
 	}
 }
 
