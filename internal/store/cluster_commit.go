@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"cars/internal/etcd"
@@ -19,10 +20,9 @@ import (
 // A pending is a commit under way.
 type pending struct {
 	Commit
-	batch  string    // its name, which stands in the state once it is made
-	sent   bool      // whether etcd has been asked
-	since  time.Time // when it came or, with refused, when that was known
-	cancel context.CancelFunc
+	batch string    // its name, which stands in the state once it is made
+	sent  bool      // whether etcd has been asked
+	since time.Time // when it came or, with refused, when that was known
 
 	notBefore time.Time // when it may be sent
 	gap       bool      // the state was loaded anew meanwhile, so that others' batches were not seen one by one
@@ -66,7 +66,7 @@ func (c *Cluster) begin(commit Commit, ok bool) {
 	}
 	c.batches++
 	now := time.Now()
-	c.pending = &pending{Commit: commit, batch: fmt.Sprintf("%s-%d", c.name, c.batches), since: now, notBefore: now, cancel: func() {}}
+	c.pending = &pending{Commit: commit, batch: fmt.Sprintf("%s-%d", c.name, c.batches), since: now, notBefore: now}
 	if c.wonAt.After(c.beatenAt) && now.Sub(c.beatenAt) < time.Second {
 		wait := min(c.took, 20*time.Millisecond)
 		c.pending.notBefore = c.wonAt.Add(wait)
@@ -98,13 +98,11 @@ func (c *Cluster) settlePending(now time.Time) {
 // send asks etcd for the commit under way.
 func (c *Cluster) send() {
 	p := c.pending
-	var ctx context.Context
-	ctx, p.cancel = context.WithCancel(c.ctx)
 	p.sent = true
 	stored, revision, staged, patience := c.stored, c.revision, c.staged, c.patience()
 	c.staged = nil // until the outcome
 	c.spawn(func() {
-		o := c.transact(ctx, p.Commit, p.batch, stored, revision, staged, patience)
+		o := c.transact(c.ctx, p.Commit, p.batch, stored, revision, staged, patience)
 		select {
 		case c.outcomes <- o:
 		case <-c.ctx.Done():
@@ -115,11 +113,13 @@ func (c *Cluster) send() {
 // ended is told what came of asking. A commit that the watch has brought is no longer
 // pending then.
 func (c *Cluster) ended(o outcome) {
-	c.staged = o.staged
 	p := c.pending
+	if p == nil || p.batch != o.batch {
+		return
+	}
+	c.staged = o.staged
 	var e *etcd.Error
 	switch {
-	case p == nil || p.batch != o.batch:
 	case o.refused:
 		p.refused, p.others, p.repeated, p.since = true, o.others, o.repeated, time.Now()
 		if o.others < o.before {
@@ -166,7 +166,6 @@ func (c *Cluster) succeed(stored value, revision int64) {
 
 // finish tells the owner what came of the commit under way.
 func (c *Cluster) finish(err error) {
-	c.pending.cancel()
 	c.pending = nil
 	e := Event{Kind: Committed, Err: err}
 	if err == nil {
@@ -203,11 +202,11 @@ func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, sto
 		Failure: []etcd.Op{{Range: &etcd.Range{Key: c.keys.state()}}},
 	}
 	next := value{batch, commit.After.NextID, stored.Generation}
-	ops, changed, fits := c.changes(next.Generation, commit.Before.Items, commit.After.Items)
+	ops, changed, fits := c.changes(next.Generation, commit.Before.Items, commit.After.Items, etcd.MaxOps-1) // and the state
 	changed = changed || commit.After.NextID != commit.Before.NextID || revision == 0
 	if !fits {
 		if ready != nil {
-			ops, _, fits = c.changes(ready.name, ready.items, commit.After.Items)
+			ops, _, fits = c.changes(ready.name, ready.items, commit.After.Items, etcd.MaxOps-2) // and the state and the marker
 		}
 		if !fits {
 			if o.staged, o.err = c.stage(ctx, batch, commit.After.Items, patience); o.err != nil {
@@ -252,7 +251,7 @@ func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, sto
 	case there.Batch == batch: // made by a request whose answer was lost
 		o.stored, o.revision, o.staged = there, kv.ModRevision, nil
 	case kv.ModRevision == revision:
-		o.staged, o.err = nil, errors.New("store: the generation took too long to write")
+		o.staged, o.err = nil, errTooSlow
 	default:
 		o.refused = true
 	}
@@ -264,9 +263,9 @@ func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, sto
 const maxBytes = 1 << 20
 
 // changes returns the operations that make the items after of those before, whether there
-// is any difference, and whether the operations fit into a transaction, together with the
-// state and a marker.
-func (c *Cluster) changes(generation string, before, after sorted.List) (ops []etcd.Op, changed, fits bool) {
+// is any difference, and whether the operations fit into a transaction that has room for
+// so many.
+func (c *Cluster) changes(generation string, before, after sorted.List, room int) (ops []etcd.Op, changed, fits bool) {
 	size := 0
 	for old, now := range sorted.Changes(before, after) {
 		changed = true
@@ -277,7 +276,7 @@ func (c *Cluster) changes(generation string, before, after sorted.List) (ops []e
 			ops = append(ops, c.put(generation, now))
 			size += len(now.Line)
 		}
-		if len(ops) > etcd.MaxOps-1 || size > maxBytes {
+		if len(ops) > room || size > maxBytes {
 			return nil, true, false
 		}
 	}
@@ -288,12 +287,20 @@ func (c *Cluster) put(generation string, item *sorted.Item) etcd.Op {
 	return etcd.Op{Put: &etcd.Put{Key: c.keys.item(generation, item.ID), Value: item.JSON()}}
 }
 
+// writers is how many transactions write a generation at once. With one, each would wait for
+// the disks alone.
+const writers = 4
+
+var errTooSlow = errors.New("store: writing a generation took longer than its lease")
+
 // stage writes items as another generation. A marker with a lease says that it is being
 // written: if this program dies, others delete the rest when the lease is over. Whatever is
 // written compares the marker, so that nothing comes late into a generation in use.
 func (c *Cluster) stage(ctx context.Context, name string, items sorted.List, patience time.Duration) (*staged, error) {
 	s := &staged{name: name, items: items}
 	marker := c.keys.marker(name)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	within := func(f func(ctx context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
@@ -320,25 +327,43 @@ func (c *Cluster) stage(ctx context.Context, name string, items sorted.List, pat
 	if err != nil {
 		return nil, nothingMade(err)
 	}
-	t := etcd.Txn{Compare: []etcd.Compare{etcd.Created(marker, s.created)}}
+	pieces := make(chan []etcd.Op)
+	var group sync.WaitGroup
+	for range writers {
+		group.Go(func() {
+			for ops := range pieces {
+				err := within(func(ctx context.Context) error {
+					result, err := c.client.Txn(ctx, etcd.Txn{Compare: []etcd.Compare{etcd.Created(marker, s.created)}, Success: ops})
+					if err == nil && !result.Succeeded {
+						return errTooSlow
+					}
+					return err
+				})
+				if err != nil {
+					cancel(err) // and the first error counts
+				}
+			}
+		})
+	}
+	var ops []etcd.Op
 	size := 0
-	write := func(ctx context.Context) error {
-		result, err := c.client.Txn(ctx, t)
-		if err == nil && !result.Succeeded {
-			err = errors.New("store: the generation took too long to write")
+	write := func() {
+		select {
+		case pieces <- ops:
+		case <-ctx.Done():
 		}
-		t.Success, size = t.Success[:0], 0
-		return err
+		ops, size = nil, 0
 	}
 	for item := range items.All() {
-		t.Success = append(t.Success, c.put(name, item))
-		if size += len(item.Line); len(t.Success) == etcd.MaxOps || size > maxBytes {
-			if err := within(write); err != nil {
-				return nil, nothingMade(err)
-			}
+		ops = append(ops, c.put(name, item))
+		if size += len(item.Line); len(ops) == etcd.MaxOps || size > maxBytes {
+			write()
 		}
 	}
-	return s, nothingMade(within(write))
+	write()
+	close(pieces)
+	group.Wait()
+	return s, nothingMade(context.Cause(ctx))
 }
 
 // nothingMade returns err for a caller to whom it is all the same whether what was asked

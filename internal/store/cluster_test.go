@@ -20,7 +20,15 @@ import (
 	"cars/internal/sorted"
 )
 
-var quick = times{patience: 900 * time.Millisecond, impatient: 300 * time.Millisecond, beat: 100 * time.Millisecond, tick: 10 * time.Millisecond, leftovers: 100 * time.Millisecond}
+// quick is how long things may take in tests. hasty is for those of etcd that does not
+// answer; a real one may be slow.
+var quick = times{patience: 3 * time.Second, impatient: 300 * time.Millisecond, beat: 100 * time.Millisecond, tick: 10 * time.Millisecond, leftovers: 100 * time.Millisecond}
+
+func hasty(o *ClusterOptions) {
+	hasty := quick
+	hasty.patience = 900 * time.Millisecond
+	o.times = &hasty
+}
 
 // A member is an owner: it has a cluster open, and the newest state.
 type member struct {
@@ -392,6 +400,35 @@ func TestClusterKeepsWhatIsWritten(t *testing.T) {
 	wantSame(t, a, b)
 }
 
+// So many changes as there are operations in a transaction, and one more or less.
+func TestClusterLargestTransaction(t *testing.T) {
+	onAll(t, func(t *testing.T, members []string) {
+		a, b := join(t, members), join(t, members)
+		for n := 125; n <= 129; n++ {
+			for _, text := range []string{"x", strings.Repeat("long", 2500)} {
+				a.must(t, replaceAll(notes(n, text))) // the longest take more than etcd takes at once
+			}
+			// Written already, when so many others come before it.
+			list := notes(1000, fmt.Sprint(n))
+			conflicts := a.conflicts.Load()
+			stolen := false
+			a.must(t, func(s State) State {
+				if !stolen {
+					stolen = true
+					b.must(t, put(1, fmt.Sprint("of b ", n)))
+				} else {
+					list = notes(1000-n, fmt.Sprint(n)) // in which n are deleted
+				}
+				return replaceAll(list)(s)
+			})
+			if a.conflicts.Load() == conflicts {
+				t.Error("there was no conflict")
+			}
+		}
+		wantSame(t, a, b)
+	})
+}
+
 // What comes late or twice into a generation does not change it once it is in use.
 func TestClusterLateDuplicates(t *testing.T) {
 	f := etcdtest.New(t, "3.6", 2)
@@ -436,6 +473,7 @@ func TestClusterDiesWhileItReplaces(t *testing.T) {
 	a.Commit(Commit{Before: a.state, After: newState(slices.Collect(notes(1000, "never").All())...)})
 	<-reached
 	a.cancel() // as if it were killed
+	a.others.Wait()
 	if got := len(f.Keys("test/notes/")); got != 2+1+1+3*128 {
 		t.Errorf("got %d keys: the test does not reach what it tests", got)
 	}
@@ -578,8 +616,8 @@ func TestClusterNobodyKnows(t *testing.T) {
 func TestClusterWithoutQuorum(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 3)
-		a := join(t, f.Members)
-		local := join(t, f.Members, func(o *ClusterOptions) { o.LocalReads = true })
+		a := join(t, f.Members, hasty)
+		local := join(t, f.Members, hasty, func(o *ClusterOptions) { o.LocalReads = true })
 		if !a.Confirms() || local.Confirms() || !a.Shared() || !local.Shared() {
 			t.Error("reads are confirmed unless they are local")
 		}
@@ -591,7 +629,7 @@ func TestClusterWithoutQuorum(t *testing.T) {
 		if a.Failed() == nil || !strings.Contains(a.Failed().Error(), "no leader") {
 			t.Errorf("got failure %v", a.Failed())
 		}
-		if took := time.Since(began); took >= quick.patience {
+		if took := time.Since(began); took >= 900*time.Millisecond {
 			t.Errorf("once it is known that etcd does not answer, the error takes %s", took)
 		}
 		if local.Failed() != nil {
@@ -720,7 +758,7 @@ func TestClusterCannotBeReached(t *testing.T) {
 
 func TestClusterWhatCannotBeRead(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
-	a := join(t, f.Members)
+	a := join(t, f.Members, hasty)
 	f.Put("test/notes/"+a.stored.Generation+"/0000000000000002", `{"id":3,"text":"of another"}`)
 	_, err := tryJoin(f.Members)
 	if err == nil || !strings.Contains(err.Error(), "0000000000000002 has ID 3") {
