@@ -315,7 +315,7 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", ofProcessor(func(p *processor) float64 { return float64(p.catalogue.Items.Len()) }))
 	kept.AddMetrics(registry)
 	ops.AddProcess(registry)
-	registry.Info("cars_build_info", "What is running.", "version", ops.Version("cars"))
+	ops.AddBuild(registry, "cars_build_info")
 	handler := newHandler(registry, cfg.maxCars, func() string {
 		switch {
 		case stopping.Load():
