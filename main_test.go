@@ -2028,15 +2028,6 @@ func TestParseFlags(t *testing.T) {
 	}
 }
 
-func TestServerLimitsLeaveRoomForTheProcessingTime(t *testing.T) {
-	for _, s := range []simulation.Settings{{}, {Delay: defaultDelay}, {Delay: simulation.MaxDelay}, {Delay: simulation.MaxDelay, Jitter: simulation.MaxDelay}} {
-		server := newServer(config{simulation: s}, nil)
-		if longest := max(simulation.MaxDelay, s.Delay+s.Jitter); server.WriteTimeout != longest+10*time.Second || server.IdleTimeout != 75*time.Second {
-			t.Errorf("%+v: the timeouts are %v to write, want 10s more than %v, and %v to be idle, want 75s", s, server.WriteTimeout, longest, server.IdleTimeout)
-		}
-	}
-}
-
 // --- what things cost ----------------------------------------------------------
 
 // discard is a ResponseWriter that costs nothing.

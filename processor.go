@@ -181,7 +181,7 @@ func (p *processor) impatient() <-chan time.Time {
 // no processing time, and otherwise put in its place among those that wait.
 func (p *processor) accept(req CarRequest) {
 	p.woke = time.Now()
-	if p.sweepable() >= p.sweepAt {
+	if p.waiting.Len()+len(p.writes)+len(p.reads) >= p.sweepAt {
 		p.sweep()
 	}
 	t := turn{CarRequest: req, received: p.woke}
@@ -425,11 +425,8 @@ func (p *processor) sweep() {
 	p.waiting.DeleteFunc(func(t any) bool { return t.(*turn).abandoned() })
 	p.writes = slices.DeleteFunc(p.writes, turn.abandoned)
 	p.reads = slices.DeleteFunc(p.reads, turn.abandoned)
-	p.sweepAt = max(minSweep, 2*p.sweepable())
+	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.writes)+len(p.reads)))
 }
-
-// sweepable returns the number of requests that a sweep looks at.
-func (p *processor) sweepable() int { return p.waiting.Len() + len(p.writes) + len(p.reads) }
 
 // simulate changes the settings. With the simulation off nothing has a reason
 // to wait, so everything that does is processed now, in the order it would
@@ -458,7 +455,7 @@ func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
 
 // inHands returns the number of requests that the processor has and has not answered.
 func (p *processor) inHands() int {
-	n := p.sweepable() + len(p.confirming)
+	n := p.waiting.Len() + len(p.writes) + len(p.reads) + len(p.confirming)
 	if p.batch != nil {
 		n += len(p.batch.turns)
 	}
