@@ -227,19 +227,11 @@ func (c *Cluster) transact(commit Commit, batch string, stored value, revision i
 		return o
 	}
 	o.repeated = result.Repeated
-	var there value
-	var kv etcd.KeyValue
-	if len(result.Responses) > 0 && len(result.Responses[0].Range.KVs) > 0 {
-		kv = result.Responses[0].Range.KVs[0]
-		o.err = json.Unmarshal(kv.Value, &there)
+	if there := result.Responses; len(there) > 0 && len(there[0].Range.KVs) > 0 {
+		o.others = there[0].Range.KVs[0].ModRevision
 	}
-	switch o.others = kv.ModRevision; {
-	case there.Batch == batch: // made by a request whose answer was lost
-		o.stored, o.revision, o.staged = there, kv.ModRevision, nil
-	case kv.ModRevision == revision:
+	if o.refused = o.others != revision; !o.refused { // then the marker is gone
 		o.staged, o.err = nil, errTooSlow
-	default:
-		o.refused = true
 	}
 	return o
 }
