@@ -2,7 +2,6 @@ package strict
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,16 +30,11 @@ type Field struct {
 }
 
 // A Table lists the fields of an object, in the order of its JSON. The first is
-// its ID, a number. The fields of an object in the object stand together. There are at
-// most 64.
+// its ID, a number with the name "id". The fields of an object in the object stand
+// together. A table has at most maxFields.
 type Table []Field
 
-// LimitID returns the table with another bound of the ID.
-func (t Table) LimitID(most int) Table {
-	t = slices.Clone(t)
-	t[0].Most = most
-	return t
-}
+const maxFields = 64
 
 // required reports whether the field must have a value.
 func (f *Field) required() bool { return f.Text != nil && f.Least > 0 }
@@ -60,24 +54,19 @@ func (f *Field) numberProblem(n int) string {
 	return ""
 }
 
-// textProblem says what is wrong with s, or "". A plain text has only printable ASCII
-// characters.
-func (f *Field) textProblem(s string, plain bool) string {
-	length := len(s)
-	if !plain {
-		length = utf8.RuneCountInString(s)
-	}
-	switch {
+// textProblem says what is wrong with s, or "".
+func (f *Field) textProblem(s string) string {
+	switch length := utf8.RuneCountInString(s); {
 	case length < f.Least:
 		return "is required"
 	case length > f.Most:
 		return fmt.Sprintf("must be at most %d characters", f.Most)
-	case !plain && strings.ContainsFunc(s, unicode.IsControl):
-		return "must not contain control characters"
 	}
-	if !plain {
-		if i := strings.IndexFunc(s, isDeceptive); i >= 0 {
-			char, _ := utf8.DecodeRuneInString(s[i:])
+	for _, char := range s {
+		switch {
+		case unicode.IsControl(char):
+			return "must not contain control characters"
+		case isDeceptive(char):
 			return fmt.Sprintf("must not contain the invisible character %U", char)
 		}
 	}
@@ -92,11 +81,7 @@ func (f *Field) textProblem(s string, plain bool) string {
 // and isolates of the writing direction (Unicode Technical Report 36, section 2.5); spaces
 // without width. Joiners are none: languages and emoji need them.
 func isDeceptive(char rune) bool {
-	switch {
-	case '\u2028' <= char && char <= '\u202E', '\u2066' <= char && char <= '\u2069':
-		return true
-	}
-	return char == '\u200B' || char == '\uFEFF'
+	return '\u2028' <= char && char <= '\u202E' || '\u2066' <= char && char <= '\u2069' || char == '\u200B' || char == '\uFEFF'
 }
 
 // hint names the field or object that was perhaps meant by name, which is unknown.
