@@ -30,6 +30,7 @@ import (
 	"syscall"
 	"time"
 
+	"cars/internal/etcd"
 	"cars/internal/guard"
 	"cars/internal/journal"
 	"cars/internal/listen"
@@ -73,7 +74,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 // A config is what the command line and the environment decide.
 type config struct {
 	addr       string
-	data       string // path of the catalogue's file; empty for none
+	data       string               // path of the catalogue's file, or the address of etcd; empty for none
+	cluster    store.ClusterOptions // for an address of etcd
 	readOnly   bool
 	maxCars    int
 	simulation simulation.Settings
@@ -93,7 +95,10 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	set := flag.NewFlagSet("cars", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.StringVar(&cfg.addr, "addr", "localhost:8080", "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
-	set.StringVar(&cfg.data, "data", "cars.jsonl", "keep the catalogue in this `file`; \"\" keeps it in memory")
+	set.StringVar(&cfg.data, "data", "cars.jsonl", "keep the catalogue in this `file`, or in etcd for several servers:\netcd://host:2379,host:2379/prefix, or etcds:// with TLS; \"\" keeps it in memory")
+	reads := set.String("reads", "linearizable", "with etcd: ask it before each read (`linearizable`), or answer from what has\narrived here (local)")
+	var etcdFlags etcd.Flags
+	etcdFlags.Add(set)
 	set.IntVar(&cfg.maxCars, "max-cars", defaultMaxCars, "refuse to keep more than `n` cars")
 	cfg.simulation.AddFlags(set)
 	set.BoolVar(&cfg.readOnly, "read-only", false, "refuse every write; =false, said explicitly, allows everybody to write even\nwithout a token to a server that can be reached from a network")
@@ -131,6 +136,7 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 		{"rate", cfg.guard.Rate >= 0 && cfg.guard.Rate <= 1e6, "from 0 to 1000000"},
 		{"max-in-flight", cfg.guard.MaxInFlight >= 1, "1 or more"},
 		{"max-streams", cfg.guard.MaxStreams >= 0, "0 or more"},
+		{"reads", *reads == "linearizable" || *reads == "local", "linearizable or local"},
 		{"log-level", slices.Contains([]string{"debug", "info", "warn", "error"}, *logLevel) && cfg.logLevel.UnmarshalText([]byte(*logLevel)) == nil, "debug, info, warn or error"},
 		{"log-format", cfg.logFormat == "text" || cfg.logFormat == "json", "text or json"},
 	} {
@@ -147,6 +153,13 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	}
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var err error
+	if cfg.cluster.Etcd, cfg.cluster.Prefix, err = etcdFlags.Options(cfg.data, getenv); err != nil {
+		return cfg, err
+	}
+	if cfg.cluster.LocalReads = *reads == "local"; given["reads"] && !etcd.IsAddress(cfg.data) {
+		return cfg, errors.New("-reads goes with -data etcd://…")
+	}
 	cfg.guard.AllowNetworkWrites = given["read-only"] && !cfg.readOnly
 	if cfg.readOnly {
 		cfg.guard.ReadOnly = "This server was started with -read-only"
@@ -243,7 +256,7 @@ func serve(cfg config) error {
 	slog.Info("Listening on "+url, "url", url)
 	slog.Info("Try: curl " + url + "/api/cars/1")
 
-	server := newServer(cfg, handler)
+	server := listen.NewServer(handler, max(simulation.MaxDelay, cfg.simulation.Delay+cfg.simulation.Jitter))
 	server.TLSConfig = tlsConfig
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		connections.State(conn, state)
@@ -302,11 +315,13 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", ofProcessor(func(p *processor) float64 { return float64(p.catalogue.Items.Len()) }))
 	kept.AddMetrics(registry)
 	ops.AddProcess(registry)
-	registry.Info("cars_build_info", "What is running.", "version", ops.Version("cars"))
+	ops.AddBuild(registry, "cars_build_info")
 	handler := newHandler(registry, cfg.maxCars, func() string {
 		switch {
 		case stopping.Load():
 			return "The server is stopping"
+		case kept.Failed() != nil && kept.Shared():
+			return "Storage cannot be reached; the server goes on trying"
 		case kept.Failed() != nil:
 			return "Storage has failed; writes are refused until the server is started anew"
 		case ofProcessor((*processor).underWay)() > writePatience/2:
@@ -331,6 +346,12 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 	if cfg.data == "" {
 		return store.NewMemory(), builtIn(), nil
 	}
+	notify := func(n journal.Notice) { slog.LogAttrs(context.Background(), n.Level, n.Message, n.Attrs...) }
+	if etcd.IsAddress(cfg.data) {
+		cfg.cluster.Initial, cfg.cluster.Read, cfg.cluster.Notify = builtIn().State, readItem, notify
+		cluster, state, err := store.OpenCluster(cfg.cluster)
+		return cluster, catalogue{State: state}, err
+	}
 	if info, err := os.Stat(cfg.data); err == nil {
 		// Most of what loading makes stays, so looking for garbage is in vain at first.
 		defer runtime.KeepAlive(ops.NewBallast(int(min(2*info.Size(), 512<<20))))
@@ -339,9 +360,7 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 		ReadOnly: cfg.readOnly,
 		Initial:  builtIn().State,
 		Read:     readItem,
-		Notify: func(n journal.Notice) {
-			slog.LogAttrs(context.Background(), n.Level, n.Message, n.Attrs...)
-		},
+		Notify:   notify,
 		Progress: func(lines int) { slog.Info("Loading "+cfg.data, "file", cfg.data, "lines", lines) },
 	})
 	if err != nil {
@@ -350,25 +369,6 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 	slog.Info("The catalogue has been read", "file", cfg.data, "cars", state.Items.Len())
 	go debug.FreeOSMemory() // what loading needed beside the catalogue
 	return file, catalogue{State: state}, nil
-}
-
-// newServer returns the server with its limits. No client can hold a
-// connection for longer than these without sending or reading.
-func newServer(cfg config, handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // header and body
-		IdleTimeout:       75 * time.Second,
-		// From the end of the header to the end of the answer: the longest
-		// processing time that can be had, and 10 s for the client to read.
-		WriteTimeout: max(simulation.MaxDelay, cfg.simulation.Delay+cfg.simulation.Jitter) + 10*time.Second,
-		// 16 KiB: net/http reads 4 KiB beyond this before it answers 431.
-		MaxHeaderBytes: (16 - 4) << 10,
-		// OPTIONS * is judged as all other requests are, not answered before.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
-	}
 }
 
 // shutdown refuses new connections, has the requests inside answered, and

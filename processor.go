@@ -73,11 +73,12 @@ type CarResponse struct {
 	Car   *Car  // as asked for, as it is now or, deleted, as it was; nil for all cars or an error
 	Error error // nearly always a *rest.Error
 
-	item      *sorted.Item // Car as it is in the catalogue
-	catalogue catalogue    // all cars, for a request that is about them
-	before    sorted.List  // the cars of the version asked for
-	known     bool         // whether that version is still known
-	received  time.Time    // when the request came off the channel
+	item      *sorted.Item   // Car as it is in the catalogue
+	catalogue catalogue      // all cars, for a request that is about them
+	before    sorted.List    // the cars of the version asked for
+	known     bool           // whether that version is still known
+	received  time.Time      // when the request came off the channel
+	age       *time.Duration // how old what was read may be; nil if it was current
 }
 
 // defaultDelay is what a query to a real database or remote API costs.
@@ -180,7 +181,7 @@ func (p *processor) impatient() <-chan time.Time {
 // no processing time, and otherwise put in its place among those that wait.
 func (p *processor) accept(req CarRequest) {
 	p.woke = time.Now()
-	if p.sweepable() >= p.sweepAt {
+	if p.waiting.Len()+len(p.writes)+len(p.reads) >= p.sweepAt {
 		p.sweep()
 	}
 	t := turn{CarRequest: req, received: p.woke}
@@ -189,7 +190,8 @@ func (p *processor) accept(req CarRequest) {
 		p.process(t)
 		return
 	}
-	p.waiting.Push(&t, p.woke, wait)
+	waits := t // a variable of its own, or each request would be one on the heap
+	p.waiting.Push(&waits, p.woke, wait)
 }
 
 // processDue processes every waiting request whose time has come, however
@@ -214,7 +216,7 @@ func (p *processor) process(t turn) {
 	case t.write != nil:
 		t.ready = p.woke
 		p.writes = append(p.writes, t)
-	case p.store.Shared():
+	case p.store.Confirms():
 		p.reads = append(p.reads, t)
 	default:
 		p.read(t)
@@ -224,28 +226,26 @@ func (p *processor) process(t turn) {
 // read answers t from the catalogue. That takes the same short time whatever its size:
 // what is left to do for a list is the handler's work.
 func (p *processor) read(t turn) {
+	if t.abandoned() {
+		return
+	}
+	var resp CarResponse
 	switch {
-	case t.abandoned():
 	case t.list && t.asked.Never && p.ending:
-		p.reply(t, CarResponse{Error: errEnding})
+		resp.Error = errEnding
 	case t.list:
-		p.reply(t, p.list(t.since))
+		resp.catalogue = p.catalogue
+		if resp.before, resp.known = p.catalogue.Items, t.since == p.catalogue.Version; !resp.known {
+			resp.before, resp.known = p.history.Find(t.since)
+		}
 	default:
-		p.reply(t, p.catalogue.find(t.ID))
+		resp = p.catalogue.find(t.ID)
 	}
-}
-
-// list returns the answer to a request for all cars, and for those of a version.
-func (p *processor) list(since string) CarResponse {
-	resp := CarResponse{catalogue: p.catalogue}
-	switch since {
-	case "":
-	case p.catalogue.Version:
-		resp.before, resp.known = p.catalogue.Items, true
-	default:
-		resp.before, resp.known = p.history.Find(since)
+	if p.store.Shared() && !p.store.Confirms() {
+		age := p.store.Age()
+		resp.age = &age
 	}
-	return resp
+	p.reply(t, resp)
 }
 
 // reply hands over the one answer to a request. Handlers make room for it;
@@ -256,19 +256,17 @@ func (p *processor) reply(t turn, resp CarResponse) {
 	select {
 	case t.Response <- resp:
 	default:
-		go func() {
-			select {
-			case t.Response <- resp:
-			case <-t.done:
-			case <-p.stop:
-			}
-		}()
+		go p.replyLater(t, resp)
 	}
 }
 
-// maxBatch is the most writes in a batch. From a few hundred on, a sync is no noticeable
-// part of what each costs. With more, the first would wait for the last without gain.
-const maxBatch = 1000
+func (p *processor) replyLater(t turn, resp CarResponse) {
+	select {
+	case t.Response <- resp:
+	case <-t.done:
+	case <-p.stop:
+	}
+}
 
 // judge carries out the writes whose turn has come, one after the other, on a
 // catalogue that nobody sees yet, and has the store make the result durable. While
@@ -281,7 +279,7 @@ func (p *processor) judge() {
 	}
 	b := &batch{after: p.catalogue, began: p.woke}
 	taken := 0
-	for ; taken < len(p.writes) && len(b.turns) < maxBatch; taken++ {
+	for ; taken < len(p.writes) && len(b.turns) < p.store.MaxWrites(); taken++ {
 		if t := p.writes[taken]; !t.abandoned() {
 			b.add(t, p.maxCars)
 		}
@@ -427,11 +425,8 @@ func (p *processor) sweep() {
 	p.waiting.DeleteFunc(func(t any) bool { return t.(*turn).abandoned() })
 	p.writes = slices.DeleteFunc(p.writes, turn.abandoned)
 	p.reads = slices.DeleteFunc(p.reads, turn.abandoned)
-	p.sweepAt = max(minSweep, 2*p.sweepable())
+	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.writes)+len(p.reads)))
 }
-
-// sweepable returns the number of requests that a sweep looks at.
-func (p *processor) sweepable() int { return p.waiting.Len() + len(p.writes) + len(p.reads) }
 
 // simulate changes the settings. With the simulation off nothing has a reason
 // to wait, so everything that does is processed now, in the order it would
@@ -460,7 +455,7 @@ func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
 
 // inHands returns the number of requests that the processor has and has not answered.
 func (p *processor) inHands() int {
-	n := p.sweepable() + len(p.confirming)
+	n := p.waiting.Len() + len(p.writes) + len(p.reads) + len(p.confirming)
 	if p.batch != nil {
 		n += len(p.batch.turns)
 	}
