@@ -20,12 +20,12 @@ type Field struct {
 	// text of at least one character is required, and stored without the space around it.
 	Least, Most int
 
-	// CheckNumber or CheckText says what else is wrong with a value, or "". Neither is
-	// called for null or for an empty text. Nil: nothing.
+	// CheckNumber or CheckText returns what else is wrong with a value, or "". Neither is
+	// called for null or for an empty text. If it is nil, nothing else is checked.
 	CheckNumber func(n int) (problem string)
 	CheckText   func(s string) (problem string)
 
-	// Shared texts are the same in many objects. They are stored once.
+	// Shared says that many objects have the same text. Memory then has it once.
 	Shared bool
 }
 
@@ -39,7 +39,7 @@ const maxFields = 64
 // required reports whether the field must have a value.
 func (f *Field) required() bool { return f.Text != nil && f.Least > 0 }
 
-// numberProblem says what is wrong with n, or "".
+// numberProblem returns what is wrong with n, or "".
 func (f *Field) numberProblem(n int) string {
 	switch bounded := f.Least != 0 || f.Most != 0; {
 	case bounded && n < 0 && f.Least == 0:
@@ -54,7 +54,7 @@ func (f *Field) numberProblem(n int) string {
 	return ""
 }
 
-// textProblem says what is wrong with s, or "".
+// textProblem returns what is wrong with s, or "".
 func (f *Field) textProblem(s string) string {
 	switch length := utf8.RuneCountInString(s); {
 	case length < f.Least:
@@ -79,12 +79,13 @@ func (f *Field) textProblem(s string) string {
 // isDeceptive reports whether a character is invisible and makes a text look like
 // another one: line separators, which are control characters in all but name; overrides
 // and isolates of the writing direction (Unicode Technical Report 36, section 2.5); spaces
-// without width. Joiners are none: languages and emoji need them.
+// without width. Joiners are allowed: languages and emoji need them.
 func isDeceptive(char rune) bool {
 	return '\u2028' <= char && char <= '\u202E' || '\u2066' <= char && char <= '\u2069' || char == '\u200B' || char == '\uFEFF'
 }
 
-// hint names the field or object that was perhaps meant by name, which is unknown.
+// hint returns a question after the field or object that an unknown name may have been
+// meant for, or "". Such a name differs in case, or lacks the name of the object.
 func (t Table) hint(name string) string {
 	for _, f := range t {
 		object, member, nested := strings.Cut(f.Name, ".")

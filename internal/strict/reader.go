@@ -42,7 +42,7 @@ type Reader struct {
 	element int // index of the object that Objects reads
 	limit   int // no member or element may begin behind it
 
-	exact bool // everything since exact was set is surely as rest.Encode writes it
+	exact bool // all that was read since exact was set is certain to be as rest.Encode writes it
 }
 
 // NewReader returns a Reader of data. Messages call it "The body".
@@ -61,7 +61,7 @@ func (r *Reader) End() error {
 }
 
 // Object reads an object. It calls member with the name of each member; member reads
-// the value. A value that it leaves is skipped.
+// the value. A value that member does not read is skipped.
 func (r *Reader) Object(member func(name string)) {
 	names := make(map[string]bool)
 	r.open('{')
@@ -74,7 +74,7 @@ func (r *Reader) Object(member func(name string)) {
 }
 
 // Array reads an array. It calls element with the index of each element; element reads
-// the value. A value that it leaves is skipped.
+// the value. A value that element does not read is skipped.
 func (r *Reader) Array(element func(i int)) {
 	r.open('[')
 	for i := 0; r.more(']'); i++ {
@@ -94,8 +94,8 @@ func (r *Reader) value(read func()) {
 	}
 }
 
-// Int reads a whole number. One that no int holds becomes one that is far out of any
-// range.
+// Int reads a whole number. A number of more than 18 characters may lose its last
+// digits; one beyond 2^62 becomes 2^62 or -2^62.
 func (r *Reader) Int() int {
 	if !r.expect('0') {
 		return 0
@@ -190,8 +190,8 @@ func (r *Reader) open(bracket byte) {
 	r.first = true
 }
 
-// more reads what stands before an element or member, and reports whether there is one.
-// If not, it has read the end of the array or object.
+// more reads up to the next element or member, and reports whether there is one. If not,
+// it has read the end of the array or object.
 func (r *Reader) more(closing byte) bool {
 	c, first := r.peek(), r.first
 	r.first = false

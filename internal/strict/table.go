@@ -32,7 +32,8 @@ func (t Table) Decode(data []byte, v any, id int) error {
 // If wrong is nil, fields have only to be known and of the right type, or r fails. That
 // is for objects that were checked when they were written.
 //
-// Canonical reports that raw is surely what [rest.Encode] writes for v, but for the newline.
+// canonical reports that raw is what [rest.Encode] writes for v, but for the newline. If it
+// is false, raw may be the same nevertheless.
 func (t Table) Read(r *Reader, v any, wrong Problems) (raw []byte, canonical bool) {
 	d := decoding{table: t, in: r, v: v, wrong: wrong, checked: wrong != nil}
 	r.peek()
@@ -48,7 +49,7 @@ func (t Table) Read(r *Reader, v any, wrong Problems) (raw []byte, canonical boo
 	return r.data[start:r.offset], r.exact && len(d.wrong) == 0
 }
 
-// A decoding is how an object becomes a Go value or a patch.
+// A decoding is the state of reading one object into a Go value or a patch.
 type decoding struct {
 	table   Table
 	in      *Reader
@@ -88,7 +89,7 @@ func (d *decoding) object(first, last, path int) {
 	r.open('{')
 	for r.more('}') {
 		if i := d.next; i < last && !seen[i] && r.follows(d.table[i].Name[path:]) {
-			// As nearly always, and much faster.
+			// Nearly always: the fields come in the order of the table.
 			seen[i] = true
 			d.value(i)
 			d.next = i + 1
@@ -133,9 +134,9 @@ func (r *Reader) follows(name string) bool {
 	return true
 }
 
-// find returns the fields that name stands for, from first to last, not included, among
-// fields whose names begin with a path of that length: one, or those of an object. It
-// returns none if name is unknown.
+// find returns the fields that name stands for, as a range whose end is not included: one
+// field, or those of an object. It looks from first to last, not included, where all names
+// begin with a path of that length. The range is empty if name is unknown.
 func (t Table) find(name string, first, last, path int) (from, to int) {
 	if strings.Contains(name, ".") {
 		return 0, 0
@@ -155,7 +156,8 @@ func (t Table) find(name string, first, last, path int) (from, to int) {
 	return 0, 0
 }
 
-// inner reads the member that has the fields from first to last, and should be an object.
+// inner reads a member that must be an object with the fields from first to last, not
+// included. Their names begin with the path of that object, of that length.
 func (d *decoding) inner(first, last, path int) {
 	switch {
 	case d.in.peek() == '{':
@@ -196,7 +198,7 @@ func (d *decoding) null() bool {
 // reset makes a field zero or empty.
 func (d *decoding) reset(f *Field) {
 	switch {
-	case d.v != nil: // it is
+	case d.v != nil: // the Go value is that from the beginning
 	case f.required():
 		d.note(f.Name, "is required")
 	default:
@@ -204,7 +206,7 @@ func (d *decoding) reset(f *Field) {
 	}
 }
 
-// addressed reads the ID of an object that has it from the address.
+// addressed reads the ID of an object whose address has the ID, too.
 func (d *decoding) addressed(f *Field) {
 	var id any
 	json.Unmarshal(d.in.Skip(), &id)

@@ -59,8 +59,8 @@ func (r *Reader) literal(word string) {
 	}
 }
 
-// number reads a number, and returns it if it is whole: 2.0 and 2e3 are, too. A number
-// that no int holds becomes another that is far out of any range.
+// number reads a number. whole reports whether it is an integer, as 2.0 and 2e3 are, too;
+// n is then that integer, as Int returns it.
 func (r *Reader) number() (n int, whole bool) {
 	start := r.offset
 	if r.here() == '-' {
@@ -92,7 +92,7 @@ func (r *Reader) number() (n int, whole bool) {
 	}
 	r.exact = false
 	x, err := strconv.ParseFloat(raw, 64)
-	if err != nil { // which can only be its range
+	if err != nil { // the syntax is right, so the number is out of range
 		r.malformed("The number that ends at offset %d is too large", r.offset)
 		return 0, false
 	}
