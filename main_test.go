@@ -1463,7 +1463,7 @@ func TestHandWrittenCars(t *testing.T) {
 		{strings.Replace(audi, `"name":"Audi A4"`, `"name":"\ud800"`, 1), "It has half of a surrogate pair at offset 24"},
 		{strings.Replace(audi, `"name":`, `"name":"x","name":`, 1), `The key "name" occurs twice`},
 		{strings.Replace(audi, "Audi A4", "\xff", 1), "It is not valid UTF-8"},
-		{`7`, "It must have an object at offset 8"},
+		{`7`, "put[0] must be an object"},
 	} {
 		path := filepath.Join(t.TempDir(), "cars.jsonl")
 		if err := os.WriteFile(path, []byte(`{"put":[`+test.cars+"]}\n"), 0o644); err != nil {

@@ -128,14 +128,13 @@ func (c *Cluster) load(ctx context.Context, known sorted.List, patience time.Dur
 
 // reader returns a function that makes an item of what stands at its key.
 func (c *Cluster) reader(known sorted.List) func(kv etcd.KeyValue) (*sorted.Item, error) {
-	r := strict.NewReader(nil)
-	r.Subject = "It"
 	return func(kv etcd.KeyValue) (*sorted.Item, error) {
 		_, id := c.keys.parse(kv.Key)
 		if item := known.Get(id); item != nil && bytes.Equal(item.JSON(), kv.Value) {
 			return item, nil
 		}
-		r.Reset(kv.Value)
+		r := strict.NewReader(kv.Value)
+		r.Subject = "It"
 		item := c.options.Read(r, nil)
 		if err := r.End(); err != nil {
 			return nil, fmt.Errorf("store: what stands at %s cannot be read: %w", kv.Key, err)
