@@ -399,18 +399,19 @@ func isStream(r *http.Request) bool { return rest.WantsEvents(r) && r.URL.Path =
 
 // logOutcome logs what came of a request.
 func logOutcome(req CarRequest, resp CarResponse, what string) {
-	const completed = "Processing completed for "
+	id, text, attrs := req.ID, "", []any(nil)
 	switch {
-	case resp.Error != nil && req.ID > 0:
-		slog.Info(fmt.Sprintf(completed+"car ID %d: %v", req.ID, resp.Error), "id", req.ID, "error", resp.Error)
 	case resp.Error != nil:
-		slog.Info(fmt.Sprintf(completed+"%s: %v", what, resp.Error), "error", resp.Error)
+		text, attrs = resp.Error.Error(), []any{"error", resp.Error}
 	case resp.Car != nil:
-		slog.Info(fmt.Sprintf(completed+"car ID %d: %s", resp.Car.ID, resp.Car.Name), "id", resp.Car.ID, "name", resp.Car.Name)
+		id, text = resp.Car.ID, resp.Car.Name
 	default:
-		n := resp.catalogue.Items.Len()
-		slog.Info(fmt.Sprintf(completed+"%s: snapshot of %d cars", what, n), "cars", n)
+		text = fmt.Sprintf("snapshot of %d cars", resp.catalogue.Items.Len())
 	}
+	if id > 0 {
+		what, attrs = fmt.Sprintf("car ID %d", id), append(attrs, "id", id)
+	}
+	slog.Info("Processing completed for "+what+": "+text, attrs...)
 }
 
 // send sends req to a processor and waits for the answer. Either step ends when

@@ -256,7 +256,7 @@ func serve(cfg config) error {
 	slog.Info("Listening on "+url, "url", url)
 	slog.Info("Try: curl " + url + "/api/cars/1")
 
-	server := newServer(cfg, handler)
+	server := listen.NewServer(handler, max(simulation.MaxDelay, cfg.simulation.Delay+cfg.simulation.Jitter))
 	server.TLSConfig = tlsConfig
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		connections.State(conn, state)
@@ -315,7 +315,7 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", ofProcessor(func(p *processor) float64 { return float64(p.catalogue.Items.Len()) }))
 	kept.AddMetrics(registry)
 	ops.AddProcess(registry)
-	registry.Info("cars_build_info", "What is running.", "version", ops.Version("cars"))
+	ops.AddBuild(registry, "cars_build_info")
 	handler := newHandler(registry, cfg.maxCars, func() string {
 		switch {
 		case stopping.Load():
@@ -369,25 +369,6 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 	slog.Info("The catalogue has been read", "file", cfg.data, "cars", state.Items.Len())
 	go debug.FreeOSMemory() // what loading needed beside the catalogue
 	return file, catalogue{State: state}, nil
-}
-
-// newServer returns the server with its limits. No client can hold a
-// connection for longer than these without sending or reading.
-func newServer(cfg config, handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // header and body
-		IdleTimeout:       75 * time.Second,
-		// From the end of the header to the end of the answer: the longest
-		// processing time that can be had, and 10 s for the client to read.
-		WriteTimeout: max(simulation.MaxDelay, cfg.simulation.Delay+cfg.simulation.Jitter) + 10*time.Second,
-		// 16 KiB: net/http reads 4 KiB beyond this before it answers 431.
-		MaxHeaderBytes: (16 - 4) << 10,
-		// OPTIONS * is judged as all other requests are, not answered before.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
-	}
 }
 
 // shutdown refuses new connections, has the requests inside answered, and

@@ -181,7 +181,7 @@ func (p *processor) impatient() <-chan time.Time {
 // no processing time, and otherwise put in its place among those that wait.
 func (p *processor) accept(req CarRequest) {
 	p.woke = time.Now()
-	if p.sweepable() >= p.sweepAt {
+	if p.waiting.Len()+len(p.writes)+len(p.reads) >= p.sweepAt {
 		p.sweep()
 	}
 	t := turn{CarRequest: req, received: p.woke}
@@ -190,7 +190,8 @@ func (p *processor) accept(req CarRequest) {
 		p.process(t)
 		return
 	}
-	p.waiting.Push(&t, p.woke, wait)
+	waits := t // a variable of its own, or each request would be one on the heap
+	p.waiting.Push(&waits, p.woke, wait)
 }
 
 // processDue processes every waiting request whose time has come, however
@@ -225,38 +226,26 @@ func (p *processor) process(t turn) {
 // read answers t from the catalogue. That takes the same short time whatever its size:
 // what is left to do for a list is the handler's work.
 func (p *processor) read(t turn) {
-	switch {
-	case t.abandoned():
-	case t.list && t.asked.Never && p.ending:
-		p.reply(t, CarResponse{Error: errEnding})
-	case t.list:
-		p.reply(t, p.aged(p.list(t.since)))
-	default:
-		p.reply(t, p.aged(p.catalogue.find(t.ID)))
+	if t.abandoned() {
+		return
 	}
-}
-
-// aged adds to an answer how old it may be, if others write to the store, too, and nobody
-// has asked whether what is here is current.
-func (p *processor) aged(resp CarResponse) CarResponse {
+	var resp CarResponse
+	switch {
+	case t.list && t.asked.Never && p.ending:
+		resp.Error = errEnding
+	case t.list:
+		resp.catalogue = p.catalogue
+		if resp.before, resp.known = p.catalogue.Items, t.since == p.catalogue.Version; !resp.known {
+			resp.before, resp.known = p.history.Find(t.since)
+		}
+	default:
+		resp = p.catalogue.find(t.ID)
+	}
 	if p.store.Shared() && !p.store.Confirms() {
 		age := p.store.Age()
 		resp.age = &age
 	}
-	return resp
-}
-
-// list returns the answer to a request for all cars, and for those of a version.
-func (p *processor) list(since string) CarResponse {
-	resp := CarResponse{catalogue: p.catalogue}
-	switch since {
-	case "":
-	case p.catalogue.Version:
-		resp.before, resp.known = p.catalogue.Items, true
-	default:
-		resp.before, resp.known = p.history.Find(since)
-	}
-	return resp
+	p.reply(t, resp)
 }
 
 // reply hands over the one answer to a request. Handlers make room for it;
@@ -267,13 +256,15 @@ func (p *processor) reply(t turn, resp CarResponse) {
 	select {
 	case t.Response <- resp:
 	default:
-		go func() {
-			select {
-			case t.Response <- resp:
-			case <-t.done:
-			case <-p.stop:
-			}
-		}()
+		go p.replyLater(t, resp)
+	}
+}
+
+func (p *processor) replyLater(t turn, resp CarResponse) {
+	select {
+	case t.Response <- resp:
+	case <-t.done:
+	case <-p.stop:
 	}
 }
 
@@ -438,11 +429,8 @@ func (p *processor) sweep() {
 	p.waiting.DeleteFunc(func(t any) bool { return t.(*turn).abandoned() })
 	p.writes = slices.DeleteFunc(p.writes, turn.abandoned)
 	p.reads = slices.DeleteFunc(p.reads, turn.abandoned)
-	p.sweepAt = max(minSweep, 2*p.sweepable())
+	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.writes)+len(p.reads)))
 }
-
-// sweepable returns the number of requests that a sweep looks at.
-func (p *processor) sweepable() int { return p.waiting.Len() + len(p.writes) + len(p.reads) }
 
 // simulate changes the settings. With the simulation off nothing has a reason
 // to wait, so everything that does is processed now, in the order it would
@@ -471,7 +459,7 @@ func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
 
 // inHands returns the number of requests that the processor has and has not answered.
 func (p *processor) inHands() int {
-	n := p.sweepable() + len(p.confirming)
+	n := p.waiting.Len() + len(p.writes) + len(p.reads) + len(p.confirming)
 	if p.batch != nil {
 		n += len(p.batch.turns)
 	}

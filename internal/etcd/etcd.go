@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -54,7 +55,7 @@ func New(options Options) *Client {
 	dialer := net.Dialer{Timeout: time.Second, KeepAlive: 5 * time.Second}
 	// Without HTTP/2, which this transport does not speak, each watch has a connection of
 	// its own. On a shared one, it would be held up by answers that are being read.
-	return &Client{options: options, transport: &http.Transport{
+	c := &Client{options: options, transport: &http.Transport{
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     options.TLS,
 		TLSHandshakeTimeout: time.Second,
@@ -62,6 +63,8 @@ func New(options Options) *Client {
 		IdleConnTimeout:     time.Minute,
 		DisableCompression:  true,
 	}}
+	c.current.Store(rand.Int32N(int32(len(options.Members)))) // not all clients ask the same member
+	return c
 }
 
 // Close closes the connections that are idle.
@@ -160,6 +163,9 @@ func (c *Client) post(ctx context.Context, path string, request, answer any) (re
 		if said[member] == "" || ctx.Err() == nil {
 			said[member] = e.Message
 		}
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return unknown, c.nobody(said, unknown)
+		}
 		c.Leave(member)
 		if n%len(c.options.Members) == 0 { // a round is over
 			select {
@@ -204,7 +210,7 @@ func (c *Client) try(ctx context.Context, patience time.Duration, member, path s
 			e = &Error{Message: reason(err), Member: member, Unknown: true}
 		}
 	}
-	if c.options.Observe != nil {
+	if c.options.Observe != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		c.options.Observe(member, e == nil || e.Final())
 	}
 	return e

@@ -32,7 +32,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"cars/internal/rest"
+	"cars/internal/guard"
 	"cars/internal/sorted"
 )
 
@@ -68,7 +68,7 @@ type List struct {
 	Pieces [][]*sorted.Item // the slice that was asked for; only to be read
 	Total  int              // how many items there are before slicing
 
-	pool *rest.Pool // that held bytes are to be given back to
+	pool *guard.Pool // that held bytes are to be given back to
 	held int
 }
 
@@ -85,10 +85,10 @@ func (l *List) Release() {
 // shared by the cores that no other list needs. The errors have status 503: ctx is done,
 // too many lists are waiting for their turn, or too many are being answered.
 func (q *Query) Run(ctx context.Context, blocks [][]*sorted.Item) (*List, error) {
-	return q.run(ctx, rest.Lists, blocks)
+	return q.run(ctx, guard.Lists, blocks)
 }
 
-func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) run(ctx context.Context, p *guard.Pool, blocks [][]*sorted.Item) (*List, error) {
 	if len(q.conditions) == 0 && len(q.sortBy) == 0 {
 		list := &List{pool: p}
 		for _, block := range blocks {
@@ -100,7 +100,7 @@ func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) 
 		}
 		return list, nil
 	}
-	if len(blocks) > rest.ShortList || q.slow {
+	if len(blocks) > guard.ShortList || q.slow {
 		if err := p.Enter(ctx); err != nil {
 			return nil, err
 		}
@@ -123,7 +123,7 @@ func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) 
 }
 
 // filtered returns the matching items, in order of the ID.
-func (q *Query) filtered(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) filtered(ctx context.Context, p *guard.Pool, blocks [][]*sorted.Item) (*List, error) {
 	matching := make([][]*sorted.Item, len(blocks))
 	var total atomic.Int64
 	err := p.Share(ctx, len(blocks), func(indexes iter.Seq[int]) {
@@ -152,7 +152,7 @@ func (q *Query) filtered(ctx context.Context, p *rest.Pool, blocks [][]*sorted.I
 }
 
 // sorted returns the matching items in the order that q asks for.
-func (q *Query) sorted(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) sorted(ctx context.Context, p *guard.Pool, blocks [][]*sorted.Item) (*List, error) {
 	var mu sync.Mutex // guards selected and list
 	selected, list := sorted.NewSelection(q.sortBy, q.end), new(List)
 	err := p.Share(ctx, len(blocks), func(indexes iter.Seq[int]) {

@@ -1,4 +1,4 @@
-package rest
+package guard
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"cars/internal/rest"
 )
 
 // A Pool bounds what all lists together take: cores while they are made, memory while
@@ -58,7 +60,7 @@ func (p *Pool) Enter(ctx context.Context) error {
 	case p.turns <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return Gone(ctx)
+		return rest.Gone(ctx)
 	}
 }
 
@@ -80,7 +82,7 @@ func (p *Pool) Release(bytes int) { p.held.Add(-int64(bytes)) }
 
 // unavailable returns an error for a client that may ask again in a second.
 func unavailable(message string) error {
-	err := Errorf(http.StatusServiceUnavailable, "%s", message)
+	err := rest.Errorf(http.StatusServiceUnavailable, "%s", message)
 	err.RetryAfter = 1
 	return err
 }
@@ -112,7 +114,7 @@ func (p *Pool) Share(ctx context.Context, n int, work func(indexes iter.Seq[int]
 	work(until(func() bool { return false }))
 	helping.Wait()
 	if ctx.Err() != nil {
-		return Gone(ctx)
+		return rest.Gone(ctx)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package rest
+package guard
 
 import (
 	"context"
@@ -7,12 +7,14 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"cars/internal/rest"
 )
 
 // wantUnavailable fails the test unless err is an answer 503 after which to ask again.
 func wantUnavailable(t *testing.T, err error, message string) {
 	t.Helper()
-	var e *Error
+	var e *rest.Error
 	if !errors.As(err, &e) || e.Status != 503 || e.Message != message || e.RetryAfter != 1 {
 		t.Errorf("got %#v, want 503 %s", err, message)
 	}
