@@ -364,7 +364,7 @@ const writePatience = 10 * time.Second
 var (
 	errEnding    = &rest.Error{Status: http.StatusServiceUnavailable, Message: "The server is stopping", RetryAfter: 1}
 	errNoOutcome = rest.Errorf(http.StatusServiceUnavailable, "The disk takes too long; whether the change was made is not known")
-	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the disk takes too long", RetryAfter: 10}
+	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: a write before this takes too long", RetryAfter: 10}
 )
 
 // giveUp answers the writes that have waited too long. Those of the batch may still happen.
