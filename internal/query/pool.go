@@ -46,6 +46,10 @@ const (
 	// maxHeld is how many bytes lists may hold while they are being answered. A million
 	// matching items take 8 MB: 16 clients may read such lists as slowly as they like.
 	maxHeld = 128 << 20
+
+	// freeHeld is up to how many bytes a list holds beside that, so that pages go on to be
+	// answered whatever slow readers of long lists hold.
+	freeHeld = 4 << 10
 )
 
 // enter waits for a list's turn.
@@ -68,8 +72,10 @@ func (p *pool) leave() { <-p.turns }
 // hold takes what list needs out of the budget.
 func (p *pool) hold(list *List) error {
 	list.pool = p
-	list.held = 8 * int64(count(list.Pieces))
-	if p.held.Add(list.held) > maxHeld {
+	if list.held = 8 * int64(count(list.Pieces)); list.held <= freeHeld {
+		list.held = 0
+	}
+	if p.held.Add(list.held) > maxHeld && list.held > 0 {
 		list.Release()
 		return unavailable("Too many lists are being answered")
 	}

@@ -116,6 +116,15 @@ func TestListsHoldOnlySoMuch(t *testing.T) {
 	}
 	_, err = q.run(t.Context(), p, blocks)
 	wantUnavailable(t, err, "Too many lists are being answered", 1)
+	page, err := parse("id_gt=0&_limit=500")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.held.Add(8 * 500) // to the last byte
+	if short, err := page.run(t.Context(), p, blocks); err != nil || short.held != 0 {
+		t.Errorf("a page: got %v, %v, want it although nothing is left", short, err)
+	}
+	p.held.Add(-8 * 500)
 	all, err := new(Query).all().run(t.Context(), p, blocks)
 	if err != nil || all.held != 0 {
 		t.Errorf("the whole list: got %v, %d bytes held, want none", err, all.held)
