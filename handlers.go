@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"cars/internal/ops"
 	"cars/internal/query"
 	"cars/internal/rest"
+	"cars/internal/simulation"
 	"cars/internal/sorted"
 	"cars/web"
 )
@@ -106,10 +108,14 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if rest.WantsEvents(r) {
+		return followCars(w, r, asked, cmp.Or(r.Header.Get("Last-Event-ID"), values.Get("_since")))
+	}
 	resp, err := ask(w, r, CarRequest{list: true}, "car list")
 	if err != nil {
 		return err
 	}
+	w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version}
 	rest.AddVary(w.Header(), "Accept-Encoding")
 	if answered, err := rest.NotModified(w, r, resp.catalogue.etag(r.URL.RawQuery)); answered || err != nil {
 		return err
@@ -125,6 +131,53 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	}
 	rest.WriteList(w, r, asked.Envelope(list.Total), sorted.JSON(list.Pieces))
 	return nil
+}
+
+// stepInterval is the least time between two steps that a stream is told. What changes
+// faster is told as one.
+const stepInterval = 20 * time.Millisecond
+
+// followCars answers GET /api/cars with a stream of what changes in the list, from the
+// version since on, or from now on. The processor keeps no list of streams: one that has
+// told a catalogue waits until the next takes its place, and asks for that like
+// anybody else.
+func followCars(w http.ResponseWriter, r *http.Request, asked *query.Query, since string) error {
+	if parameter := asked.ArrangedBy(); parameter != "" {
+		return rest.Errorf(http.StatusBadRequest, "%s cannot be followed: a stream of changes has neither order nor pages; leave it out", parameter)
+	}
+	resp, err := ask(w, r, CarRequest{list: true, since: since}, "changes of the car list")
+	if err != nil {
+		return err
+	}
+	events := rest.StartEvents(w)
+	told, version := resp.catalogue.Items, resp.catalogue.Version
+	if resp.known {
+		told, version = resp.before, since
+	}
+	err = events.Send("ready", version, []byte("{}"))
+	if since != "" && !resp.known {
+		err = cmp.Or(err, events.Send("reset", version, []byte("{}")))
+	}
+	if err != nil {
+		return nil // the client has gone, here and below
+	}
+	for {
+		next := time.After(stepInterval)
+		if step := sorted.Step(told, resp.catalogue.Items, asked.Matches); step != nil {
+			if err := events.Send("change", resp.catalogue.Version, step); err != nil {
+				return nil
+			}
+		}
+		told = resp.catalogue.Items
+		if err := events.Wait(r.Context(), resp.catalogue.changed); err != nil {
+			return nil
+		}
+		<-next
+		resp, err = send(r.Context(), carRequestChan, CarRequest{list: true, asked: simulation.Asked{Never: true}})
+		if err != nil || resp.Error != nil {
+			return nil // or the server stops
+		}
+	}
 }
 
 // How large bodies may be, in bytes.
@@ -249,7 +302,9 @@ func replaceCars(maxCars int) http.HandlerFunc {
 			return err
 		}
 		rest.AddVary(w.Header(), "Accept-Encoding")
+		w.Header().Set("Content-Location", rest.Path(r, "/api/cars")) // as in answerChange
 		w.Header()["Etag"] = []string{resp.catalogue.etag("")}
+		w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version}
 		w.Header().Set("X-Total-Count", strconv.Itoa(resp.catalogue.Items.Len()))
 		rest.WriteList(w, r, "", sorted.JSON(resp.catalogue.Items.Blocks()))
 		return nil
@@ -283,7 +338,7 @@ func replaceBy(w http.ResponseWriter, r *http.Request, maxCars int) (CarResponse
 		if with, err = with.renumbered(taken.next + room); err != nil {
 			return CarResponse{}, err
 		}
-		resp, err = ask(w, r, CarRequest{write: replaceAll(with, conditions), again: true}, "catalogue replacement")
+		resp, err = ask(w, r, CarRequest{write: replaceAll(with, conditions), asked: simulation.Asked{Never: true}}, "catalogue replacement")
 		rest.SetTiming(w.Header(), received.Sub(sent), time.Since(received)) // of all trips
 	}
 	return resp, err
@@ -309,8 +364,11 @@ func pathID(r *http.Request) (int, error) {
 // The query of r may set the request's processing time and have it fail. what names
 // the request in the log.
 func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (CarResponse, error) {
-	if err := readSimulation(r, &req); err != nil {
-		return CarResponse{}, err
+	if !req.asked.Never {
+		var err error
+		if req.asked, err = simulation.Read(r); err != nil {
+			return CarResponse{}, err
+		}
 	}
 	if req.write == nil { // or the body has been read
 		if err := rest.DiscardBody(w, r, maxCarBody); err != nil {
@@ -327,52 +385,33 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 		return CarResponse{}, err
 	}
 	rest.SetTiming(w.Header(), resp.received.Sub(sent), time.Since(resp.received))
+	if resp.age != nil {
+		w.Header().Set("Age", strconv.Itoa(int(resp.age.Seconds()))) // RFC 9111, section 5.1
+	}
 	if logged {
 		logOutcome(req, resp, what)
 	}
 	return resp, resp.Error
 }
 
-// asksForDelay reports whether the query of r may set its processing time.
-func asksForDelay(r *http.Request) bool {
-	return strings.Contains(r.URL.RawQuery, "_delay") || strings.Contains(r.URL.RawQuery, "%") && r.URL.Query().Has("_delay")
-}
-
-// readSimulation reads what any request may ask for while the server simulates.
-func readSimulation(r *http.Request, req *CarRequest) error {
-	if r.URL.RawQuery == "" { // as in nearly all requests for one car
-		return nil
-	}
-	values, err := query.Values(r.URL.RawQuery)
-	if err != nil {
-		return err
-	}
-	ms, err := query.Int(values, "_delay", 0, int(maxDelay.Milliseconds()), -1)
-	if err != nil {
-		return err
-	}
-	if ms >= 0 {
-		delay := time.Duration(ms) * time.Millisecond
-		req.delay = &delay
-	}
-	req.fail, err = query.Int(values, "_fail", 400, 599, 0)
-	return err
-}
+// isStream reports whether the answer to r does not end.
+func isStream(r *http.Request) bool { return rest.WantsEvents(r) && r.URL.Path == "/api/cars" }
 
 // logOutcome logs what came of a request.
 func logOutcome(req CarRequest, resp CarResponse, what string) {
-	const completed = "Processing completed for "
+	id, text, attrs := req.ID, "", []any(nil)
 	switch {
-	case resp.Error != nil && req.ID > 0:
-		slog.Info(fmt.Sprintf(completed+"car ID %d: %v", req.ID, resp.Error), "id", req.ID, "error", resp.Error)
 	case resp.Error != nil:
-		slog.Info(fmt.Sprintf(completed+"%s: %v", what, resp.Error), "error", resp.Error)
+		text, attrs = resp.Error.Error(), []any{"error", resp.Error}
 	case resp.Car != nil:
-		slog.Info(fmt.Sprintf(completed+"car ID %d: %s", resp.Car.ID, resp.Car.Name), "id", resp.Car.ID, "name", resp.Car.Name)
+		id, text = resp.Car.ID, resp.Car.Name
 	default:
-		n := resp.catalogue.Items.Len()
-		slog.Info(fmt.Sprintf(completed+"%s: snapshot of %d cars", what, n), "cars", n)
+		text = fmt.Sprintf("snapshot of %d cars", resp.catalogue.Items.Len())
 	}
+	if id > 0 {
+		what, attrs = fmt.Sprintf("car ID %d", id), append(attrs, "id", id)
+	}
+	slog.Info("Processing completed for "+what+": "+text, attrs...)
 }
 
 // send sends req to a processor and waits for the answer. Either step ends when

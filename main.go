@@ -25,17 +25,18 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"cars/internal/etcd"
 	"cars/internal/guard"
 	"cars/internal/journal"
 	"cars/internal/listen"
 	"cars/internal/ops"
 	"cars/internal/rest"
+	"cars/internal/simulation"
 	"cars/internal/store"
 )
 
@@ -73,10 +74,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 // A config is what the command line and the environment decide.
 type config struct {
 	addr       string
-	data       string // path of the catalogue's file; empty for none
+	data       string               // path of the catalogue's file, or the address of etcd; empty for none
+	cluster    store.ClusterOptions // for an address of etcd
 	readOnly   bool
 	maxCars    int
-	simulation simulation
+	simulation simulation.Settings
 	guard      guard.Options // but for what depends on the address
 	tlsCert    string
 	tlsKey     string
@@ -89,20 +91,22 @@ type config struct {
 // parseFlags reads the command line and, by getenv, the environment. The errors it
 // returns are sentences for the user.
 func parseFlags(args []string, getenv func(string) string) (config, error) {
-	cfg := config{guard: guard.Options{Secret: []string{"/metrics"}, Vital: isVital, Long: asksForDelay}}
+	cfg := config{simulation: simulation.Settings{Delay: defaultDelay}, guard: guard.Options{Secret: []string{"/metrics"}, Vital: isVital, Long: simulation.AsksForDelay, Stream: isStream}}
 	set := flag.NewFlagSet("cars", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.StringVar(&cfg.addr, "addr", "localhost:8080", "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
-	set.StringVar(&cfg.data, "data", "cars.jsonl", "keep the catalogue in this `file`; \"\" keeps it in memory")
+	set.StringVar(&cfg.data, "data", "cars.jsonl", "keep the catalogue in this `file`, or in etcd for several servers:\netcd://host:2379,host:2379/prefix, or etcds:// with TLS; \"\" keeps it in memory")
+	reads := set.String("reads", "linearizable", "with etcd: ask it before each read (`linearizable`), or answer from what has\narrived here (local)")
+	var etcdFlags etcd.Flags
+	etcdFlags.Add(set)
 	set.IntVar(&cfg.maxCars, "max-cars", defaultMaxCars, "refuse to keep more than `n` cars")
-	set.DurationVar(&cfg.simulation.delay, "delay", defaultDelay, "processing `time` of every request, as a real database would cost;\n0 turns all simulation off")
-	set.DurationVar(&cfg.simulation.jitter, "jitter", 0, "up to this much more processing `time`, at random")
-	set.Float64Var(&cfg.simulation.fail, "fail", 0, "answer this `fraction` of requests with 503, after their processing time and\nbefore they touch anything")
+	cfg.simulation.AddFlags(set)
 	set.BoolVar(&cfg.readOnly, "read-only", false, "refuse every write; =false, said explicitly, allows everybody to write even\nwithout a token to a server that can be reached from a network")
 	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; those on this machine and the server's own may anyway")
 	hosts := set.String("hosts", "", "further host `names` to answer to, comma-separated")
 	set.Float64Var(&cfg.guard.Rate, "rate", 0, "let each client address make `n` requests a second, in bursts of twice that;\n0 sets no limit")
 	set.IntVar(&cfg.guard.MaxInFlight, "max-in-flight", 10_000, "answer up to `n` requests at once, and one more with 503")
+	set.IntVar(&cfg.guard.MaxStreams, "max-streams", 1000, "keep up to `n` event streams open, and answer one more with 503")
 	set.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificates in this PEM `file`")
 	set.StringVar(&cfg.tlsKey, "tls-key", "", "the `file` of the key to -tls-cert")
 	logLevel := set.String("log-level", "info", "least important `level` to log: debug, info, warn or error")
@@ -120,18 +124,19 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	if set.NArg() > 0 {
 		return cfg, fmt.Errorf("unexpected argument %q", set.Arg(0))
 	}
-	inTime := func(d time.Duration) bool { return d >= 0 && d <= maxDelay }
+	if err := cfg.simulation.Check(); err != nil {
+		return cfg, err
+	}
 	for _, check := range []struct {
 		flag string
 		ok   bool
 		must string
 	}{
 		{"max-cars", cfg.maxCars >= 0, "0 or more"},
-		{"delay", inTime(cfg.simulation.delay), "from 0 to 1m"},
-		{"jitter", inTime(cfg.simulation.jitter), "from 0 to 1m"},
-		{"fail", cfg.simulation.fail >= 0 && cfg.simulation.fail <= 1, "from 0 to 1"},
 		{"rate", cfg.guard.Rate >= 0 && cfg.guard.Rate <= 1e6, "from 0 to 1000000"},
 		{"max-in-flight", cfg.guard.MaxInFlight >= 1, "1 or more"},
+		{"max-streams", cfg.guard.MaxStreams >= 0, "0 or more"},
+		{"reads", *reads == "linearizable" || *reads == "local", "linearizable or local"},
 		{"log-level", slices.Contains([]string{"debug", "info", "warn", "error"}, *logLevel) && cfg.logLevel.UnmarshalText([]byte(*logLevel)) == nil, "debug, info, warn or error"},
 		{"log-format", cfg.logFormat == "text" || cfg.logFormat == "json", "text or json"},
 	} {
@@ -148,18 +153,25 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	}
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var err error
+	if cfg.cluster.Etcd, cfg.cluster.Prefix, err = etcdFlags.Options(cfg.data, getenv); err != nil {
+		return cfg, err
+	}
+	if cfg.cluster.LocalReads = *reads == "local"; given["reads"] && !etcd.IsAddress(cfg.data) {
+		return cfg, errors.New("-reads goes with -data etcd://…")
+	}
 	cfg.guard.AllowNetworkWrites = given["read-only"] && !cfg.readOnly
 	if cfg.readOnly {
 		cfg.guard.ReadOnly = "This server was started with -read-only"
 	}
 	if port := getenv("PORT"); !given["addr"] && port != "" {
-		if !validPort(port) {
+		cfg.addr = net.JoinHostPort("localhost", port)
+		if listen.Check(cfg.addr) != nil {
 			return cfg, fmt.Errorf("invalid value %q for PORT in the environment: must be 0 to 65535", port)
 		}
-		cfg.addr = net.JoinHostPort("localhost", port)
 	}
-	if _, port, err := net.SplitHostPort(cfg.addr); err != nil || !validPort(port) {
-		return cfg, fmt.Errorf("invalid value %q for flag -addr: must be host:port, such as localhost:8080 or :8080", cfg.addr)
+	if err := listen.Check(cfg.addr); err != nil {
+		return cfg, fmt.Errorf("invalid value %q for flag -addr: %w", cfg.addr, err)
 	}
 	token := getenv("CARS_TOKEN")
 	if cfg.guard.Token = strings.TrimSpace(token); cfg.guard.Token == "" && token != "" {
@@ -183,11 +195,6 @@ it as a Bearer token. Every flag can be left out:
 // splitList returns the members of a list that is separated by commas.
 func splitList(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
-}
-
-func validPort(port string) bool {
-	_, err := strconv.ParseUint(port, 10, 16)
-	return err == nil
 }
 
 // How long a stop may take: requests inside get drainTime to end in their own
@@ -220,7 +227,12 @@ func serve(cfg config) error {
 		return err
 	}
 	cfg.guard.Loopback = listen.Loopback(listeners)
-	cfg.decideWrites()
+	if warning := cfg.guard.Settle(cfg.tlsCert != ""); warning != "" {
+		slog.Warn(warning)
+	}
+	for _, flag := range cfg.simulation.Useless() {
+		slog.Warn(flag + " has no effect: -delay 0 turns all simulation off")
+	}
 	stopping := new(atomic.Bool)
 	connections, silent := ops.NewConnections(), new(listen.SilentConns)
 	handler, err := newServerHandler(cfg, kept, connections, stopping)
@@ -244,7 +256,7 @@ func serve(cfg config) error {
 	slog.Info("Listening on "+url, "url", url)
 	slog.Info("Try: curl " + url + "/api/cars/1")
 
-	server := newServer(cfg, handler)
+	server := listen.NewServer(handler, max(simulation.MaxDelay, cfg.simulation.Delay+cfg.simulation.Jitter))
 	server.TLSConfig = tlsConfig
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		connections.State(conn, state)
@@ -283,28 +295,6 @@ func serve(cfg config) error {
 	}
 }
 
-// decideWrites makes a server read-only that strangers can reach, and logs what the flags
-// lead to that their user may not expect.
-func (cfg *config) decideWrites() {
-	reachable := !cfg.guard.Loopback || len(cfg.guard.Hosts) > 0 // -hosts is for proxies
-	switch {
-	case cfg.guard.Token != "" && !cfg.guard.Loopback && cfg.tlsCert == "":
-		slog.Warn("CARS_TOKEN travels over the network unencrypted; serve HTTPS with -tls-cert and -tls-key, or put a proxy in front")
-	case cfg.guard.Token != "" || cfg.guard.ReadOnly != "" || !reachable:
-	case cfg.guard.AllowNetworkWrites:
-		slog.Warn("-read-only=false lets everybody write who can reach this server, since CARS_TOKEN is not set")
-	default:
-		cfg.guard.ReadOnly = guard.NetworkReadOnly
-		slog.Warn(cfg.guard.ReadOnly)
-	}
-	if cfg.simulation.delay == 0 && cfg.simulation.jitter > 0 {
-		slog.Warn("-jitter has no effect: -delay 0 turns all simulation off")
-	}
-	if cfg.simulation.delay == 0 && cfg.simulation.fail > 0 {
-		slog.Warn("-fail has no effect: -delay 0 turns all simulation off")
-	}
-}
-
 // newServerHandler returns the server's handler: metrics around the guard around the
 // routes.
 func newServerHandler(cfg config, kept store.Store, connections *ops.Connections, stopping *atomic.Bool) (http.Handler, error) {
@@ -318,25 +308,28 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 		return nil, err
 	}
 	registry.Gauge("cars_requests_in_flight", "Requests that are being answered.", func() float64 { return float64(g.InFlight()) })
+	registry.Gauge("cars_streams_open", "Event streams that are open.", func() float64 { return float64(g.Streams()) })
 	registry.Gauge("http_connections_open", "Connections that are open.", func() float64 { return float64(connections.Open()) })
 	registry.Gauge("cars_processor_waiting", "Requests in the processor's hands.", ofProcessor(func(p *processor) float64 { return float64(p.inHands()) }))
 	registry.Counter("cars_processor_busy_seconds_total", "Time that the processor has been doing something.", ofProcessor(func(p *processor) float64 { return p.busy.Seconds() }))
 	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", ofProcessor(func(p *processor) float64 { return float64(p.catalogue.Items.Len()) }))
 	kept.AddMetrics(registry)
 	ops.AddProcess(registry)
-	registry.Info("cars_build_info", "What is running.", "version", ops.Version("cars"))
+	ops.AddBuild(registry, "cars_build_info")
 	handler := newHandler(registry, cfg.maxCars, func() string {
 		switch {
 		case stopping.Load():
 			return "The server is stopping"
+		case kept.Failed() != nil && kept.Shared():
+			return "Storage cannot be reached; the server goes on trying"
 		case kept.Failed() != nil:
 			return "Storage has failed; writes are refused until the server is started anew"
-		case ofProcessor((*processor).hangs)():
+		case ofProcessor((*processor).underWay)() > writePatience/2:
 			return "The disk takes too long to make a change durable"
 		}
 		return ""
 	})
-	return rest.Pace(requests.Wrap(g.Wrap(handler))), nil
+	return guard.Pace(requests.Wrap(g.Wrap(handler))), nil
 }
 
 // ofProcessor returns a function that has the processor read something of its own.
@@ -353,6 +346,12 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 	if cfg.data == "" {
 		return store.NewMemory(), builtIn(), nil
 	}
+	notify := func(n journal.Notice) { slog.LogAttrs(context.Background(), n.Level, n.Message, n.Attrs...) }
+	if etcd.IsAddress(cfg.data) {
+		cfg.cluster.Initial, cfg.cluster.Read, cfg.cluster.Notify = builtIn().State, readItem, notify
+		cluster, state, err := store.OpenCluster(cfg.cluster)
+		return cluster, catalogue{State: state}, err
+	}
 	if info, err := os.Stat(cfg.data); err == nil {
 		// Most of what loading makes stays, so looking for garbage is in vain at first.
 		defer runtime.KeepAlive(ops.NewBallast(int(min(2*info.Size(), 512<<20))))
@@ -361,9 +360,7 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 		ReadOnly: cfg.readOnly,
 		Initial:  builtIn().State,
 		Read:     readItem,
-		Notify: func(n journal.Notice) {
-			slog.LogAttrs(context.Background(), n.Level, n.Message, n.Attrs...)
-		},
+		Notify:   notify,
 		Progress: func(lines int) { slog.Info("Loading "+cfg.data, "file", cfg.data, "lines", lines) },
 	})
 	if err != nil {
@@ -371,33 +368,15 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 	}
 	slog.Info("The catalogue has been read", "file", cfg.data, "cars", state.Items.Len())
 	go debug.FreeOSMemory() // what loading needed beside the catalogue
-	return file, catalogue{state}, nil
-}
-
-// newServer returns the server with its limits. No client can hold a
-// connection for longer than these without sending or reading.
-func newServer(cfg config, handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // header and body
-		IdleTimeout:       75 * time.Second,
-		// From the end of the header to the end of the answer: the longest
-		// processing time that can be had, and 10 s for the client to read.
-		WriteTimeout: max(maxDelay, cfg.simulation.delay+cfg.simulation.jitter) + 10*time.Second,
-		// 16 KiB: net/http reads 4 KiB beyond this before it answers 431.
-		MaxHeaderBytes: (16 - 4) << 10,
-		// OPTIONS * is judged as all other requests are, not answered before.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
-	}
+	return file, catalogue{State: state}, nil
 }
 
 // shutdown refuses new connections, has the requests inside answered, and
 // returns when they are, within stopTime.
 func shutdown(server *http.Server, silent *listen.SilentConns) {
 	slog.Info("Stopping: requests inside are answered, new ones refused")
-	noMoreWaiting := time.AfterFunc(drainTime, func() { control(func(p *processor) { p.simulate(simulation{}) }) })
+	control((*processor).end)
+	noMoreWaiting := time.AfterFunc(drainTime, func() { control(func(p *processor) { p.simulate(simulation.Settings{}) }) })
 	defer noMoreWaiting.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()

@@ -154,12 +154,13 @@ func readItem(r *strict.Reader, wrong strict.Problems) *sorted.Item {
 // far as that is possible without knowing the catalogue.
 type catalogue struct {
 	store.State
+	changed chan struct{} // closed by the processor when another catalogue has taken the place of this
 }
 
 // builtIn returns the catalogue of the built-in cars.
 func builtIn() catalogue {
 	list := sorted.NewList(newItems(cars))
-	return catalogue{store.State{Items: list, NextID: list.LastID() + 1}}
+	return catalogue{State: store.State{Items: list, NextID: list.LastID() + 1}}
 }
 
 // defaultMaxCars bounds the memory that clients can make the server use: a million
@@ -354,6 +355,7 @@ type batch struct {
 	turns     []turn        // nil once they have been answered because it takes too long
 	responses []CarResponse // one for each of turns, if the commit succeeds
 	after     catalogue     // what the writes make of the catalogue
+	changes   bool          // whether one of them has been accepted
 	began     time.Time
 }
 
@@ -369,7 +371,7 @@ func (b *batch) add(t turn, maxCars int) {
 		b.responses = append(b.responses, CarResponse{Error: err})
 		return
 	}
-	b.after = after
+	b.after, b.changes = after, true
 	resp := CarResponse{catalogue: after}
 	if item != nil {
 		resp = found(item)
@@ -381,68 +383,36 @@ func (b *batch) add(t turn, maxCars int) {
 // most, with its US price at launch without destination charge. It is where
 // every catalogue starts; the processor works on its own copy.
 var cars = []Car{
-	{ID: 1, Name: "Audi A4", Manufacturer: "Audi", Category: "Sedan", Year: 2024, Price: 42000, ImageURL: "/images/sedan.svg",
-		Details: Details{Engine: "2.0L Inline-4", Horsepower: 201, Transmission: "7-speed Automatic", Drivetrain: "All-Wheel Drive"}},
-	{ID: 2, Name: "Mercedes-Benz E-Class", Manufacturer: "Mercedes-Benz", Category: "Sedan", Year: 2017, Price: 52150, ImageURL: "/images/sedan.svg",
-		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 241, Transmission: "9-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 3, Name: "BMW 3 Series", Manufacturer: "BMW", Category: "Sedan", Year: 2019, Price: 40250, ImageURL: "/images/sedan.svg",
-		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 255, Transmission: "8-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 4, Name: "Audi Q5", Manufacturer: "Audi", Category: "SUV", Year: 2018, Price: 41500, ImageURL: "/images/suv.svg",
-		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 252, Transmission: "7-speed Dual-Clutch", Drivetrain: "All-Wheel Drive"}},
-	{ID: 5, Name: "Toyota Camry", Manufacturer: "Toyota", Category: "Sedan", Year: 2025, Price: 28400, ImageURL: "/images/sedan.svg",
-		Details: Details{Engine: "2.5L Inline-4 Hybrid", Horsepower: 225, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 6, Name: "BMW X5", Manufacturer: "BMW", Category: "SUV", Year: 2019, Price: 60700, ImageURL: "/images/suv.svg",
-		Details: Details{Engine: "3.0L Turbo Inline-6", Horsepower: 335, Transmission: "8-speed Automatic", Drivetrain: "All-Wheel Drive"}},
-	{ID: 7, Name: "Ford F-150", Manufacturer: "Ford", Category: "Pickup", Year: 2021, Price: 28940, ImageURL: "/images/pickup.svg",
-		Details: Details{Engine: "3.3L V6", Horsepower: 290, Transmission: "10-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 8, Name: "Mazda MX-5 Miata", Manufacturer: "Mazda", Category: "Convertible", Year: 2016, Price: 24915, ImageURL: "/images/convertible.svg",
-		Details: Details{Engine: "2.0L Inline-4", Horsepower: 155, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 9, Name: "Porsche 911", Manufacturer: "Porsche", Category: "Sports Car", Year: 2020, Price: 97400, ImageURL: "/images/sports-car.svg",
-		Details: Details{Engine: "3.0L Twin-Turbo Flat-6", Horsepower: 379, Transmission: "8-speed Dual-Clutch", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 10, Name: "Hyundai Ioniq 5", Manufacturer: "Hyundai", Category: "SUV", Year: 2022, Price: 39700, ImageURL: "/images/suv.svg",
-		Details: Details{Engine: "Single Electric Motor", Horsepower: 168, Transmission: "1-speed Direct Drive", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 11, Name: "Volvo V60", Manufacturer: "Volvo", Category: "Wagon", Year: 2019, Price: 38900, ImageURL: "/images/wagon.svg",
-		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 250, Transmission: "8-speed Automatic", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 12, Name: "Honda Civic", Manufacturer: "Honda", Category: "Hatchback", Year: 2022, Price: 22900, ImageURL: "/images/hatchback.svg",
-		Details: Details{Engine: "2.0L Inline-4", Horsepower: 158, Transmission: "CVT", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 13, Name: "Ford Mustang", Manufacturer: "Ford", Category: "Coupe", Year: 2015, Price: 23600, ImageURL: "/images/coupe.svg",
-		Details: Details{Engine: "3.7L V6", Horsepower: 300, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 14, Name: "Toyota Sienna", Manufacturer: "Toyota", Category: "Minivan", Year: 2021, Price: 34460, ImageURL: "/images/minivan.svg",
-		Details: Details{Engine: "2.5L Inline-4 Hybrid", Horsepower: 245, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 15, Name: "Jaguar I-Pace", Manufacturer: "Jaguar", Category: "SUV", Year: 2019, Price: 69500, ImageURL: "/images/suv.svg",
-		Details: Details{Engine: "Dual Electric Motors", Horsepower: 394, Transmission: "1-speed Direct Drive", Drivetrain: "All-Wheel Drive"}},
-	{ID: 16, Name: "Chevrolet Corvette", Manufacturer: "Chevrolet", Category: "Sports Car", Year: 2020, Price: 58900, ImageURL: "/images/sports-car.svg",
-		Details: Details{Engine: "6.2L V8", Horsepower: 490, Transmission: "8-speed Dual-Clutch", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 17, Name: "Volkswagen Golf GTI", Manufacturer: "Volkswagen", Category: "Hatchback", Year: 2018, Price: 26415, ImageURL: "/images/hatchback.svg",
-		Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 220, Transmission: "6-speed Manual", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 18, Name: "Jeep Wrangler", Manufacturer: "Jeep", Category: "SUV", Year: 2018, Price: 26995, ImageURL: "/images/suv.svg",
-		Details: Details{Engine: "3.6L V6", Horsepower: 285, Transmission: "6-speed Manual", Drivetrain: "Four-Wheel Drive"}},
-	{ID: 19, Name: "Nissan Leaf", Manufacturer: "Nissan", Category: "Hatchback", Year: 2018, Price: 29990, ImageURL: "/images/hatchback.svg",
-		Details: Details{Engine: "Single Electric Motor", Horsepower: 147, Transmission: "1-speed Direct Drive", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 20, Name: "Fiat 124 Spider", Manufacturer: "Fiat", Category: "Convertible", Year: 2017, Price: 24995, ImageURL: "/images/convertible.svg",
-		Details: Details{Engine: "1.4L Turbo Inline-4", Horsepower: 160, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 21, Name: "Bugatti Chiron", Manufacturer: "Bugatti", Category: "Sports Car", Year: 2018, Price: 2998000, ImageURL: "/images/sports-car.svg",
-		Details: Details{Engine: "8.0L Quad-Turbo W16", Horsepower: 1479, Transmission: "7-speed Dual-Clutch", Drivetrain: "All-Wheel Drive"}},
-	{ID: 22, Name: "Kia Telluride", Manufacturer: "Kia", Category: "SUV", Year: 2020, Price: 31690, ImageURL: "/images/suv.svg",
-		Details: Details{Engine: "3.8L V6", Horsepower: 291, Transmission: "8-speed Automatic", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 23, Name: "Toyota Prius", Manufacturer: "Toyota", Category: "Hatchback", Year: 2023, Price: 27450, ImageURL: "/images/hatchback.svg",
-		Details: Details{Engine: "2.0L Inline-4 Hybrid", Horsepower: 194, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 24, Name: "Subaru Outback", Manufacturer: "Subaru", Category: "Wagon", Year: 2020, Price: 26645, ImageURL: "/images/wagon.svg",
-		Details: Details{Engine: "2.5L Flat-4", Horsepower: 182, Transmission: "CVT", Drivetrain: "All-Wheel Drive"}},
-	{ID: 25, Name: "Ford Maverick", Manufacturer: "Ford", Category: "Pickup", Year: 2022, Price: 19995, ImageURL: "/images/pickup.svg",
-		Details: Details{Engine: "2.5L Inline-4 Hybrid", Horsepower: 191, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 26, Name: "Nissan Z", Manufacturer: "Nissan", Category: "Coupe", Year: 2023, Price: 39990, ImageURL: "/images/coupe.svg",
-		Details: Details{Engine: "3.0L Twin-Turbo V6", Horsepower: 400, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 27, Name: "Chevrolet Bolt EV", Manufacturer: "Chevrolet", Category: "Hatchback", Year: 2017, Price: 36620, ImageURL: "/images/hatchback.svg",
-		Details: Details{Engine: "Single Electric Motor", Horsepower: 200, Transmission: "1-speed Direct Drive", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 28, Name: "Honda Odyssey", Manufacturer: "Honda", Category: "Minivan", Year: 2018, Price: 29990, ImageURL: "/images/minivan.svg",
-		Details: Details{Engine: "3.5L V6", Horsepower: 280, Transmission: "9-speed Automatic", Drivetrain: "Front-Wheel Drive"}},
-	{ID: 29, Name: "Acura NSX", Manufacturer: "Acura", Category: "Sports Car", Year: 2017, Price: 156000, ImageURL: "/images/sports-car.svg",
-		Details: Details{Engine: "3.5L Twin-Turbo V6 Hybrid", Horsepower: 573, Transmission: "9-speed Dual-Clutch", Drivetrain: "All-Wheel Drive"}},
-	{ID: 30, Name: "Alfa Romeo 4C", Manufacturer: "Alfa Romeo", Category: "Sports Car", Year: 2015, Price: 53900, ImageURL: "/images/sports-car.svg",
-		Details: Details{Engine: "1.7L Turbo Inline-4", Horsepower: 237, Transmission: "6-speed Dual-Clutch", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 31, Name: "Toyota Tacoma", Manufacturer: "Toyota", Category: "Pickup", Year: 2024, Price: 31500, ImageURL: "/images/pickup.svg",
-		Details: Details{Engine: "2.4L Turbo Inline-4", Horsepower: 228, Transmission: "8-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
-	{ID: 32, Name: "Volkswagen ID. Buzz", Manufacturer: "Volkswagen", Category: "Minivan", Year: 2025, Price: 59995, ImageURL: "/images/minivan.svg",
-		Details: Details{Engine: "Single Electric Motor", Horsepower: 282, Transmission: "1-speed Direct Drive", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 1, Name: "Audi A4", Manufacturer: "Audi", Category: "Sedan", Year: 2024, Price: 42000, ImageURL: "/images/sedan.svg", Details: Details{Engine: "2.0L Inline-4", Horsepower: 201, Transmission: "7-speed Automatic", Drivetrain: "All-Wheel Drive"}},
+	{ID: 2, Name: "Mercedes-Benz E-Class", Manufacturer: "Mercedes-Benz", Category: "Sedan", Year: 2017, Price: 52150, ImageURL: "/images/sedan.svg", Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 241, Transmission: "9-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 3, Name: "BMW 3 Series", Manufacturer: "BMW", Category: "Sedan", Year: 2019, Price: 40250, ImageURL: "/images/sedan.svg", Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 255, Transmission: "8-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 4, Name: "Audi Q5", Manufacturer: "Audi", Category: "SUV", Year: 2018, Price: 41500, ImageURL: "/images/suv.svg", Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 252, Transmission: "7-speed Dual-Clutch", Drivetrain: "All-Wheel Drive"}},
+	{ID: 5, Name: "Toyota Camry", Manufacturer: "Toyota", Category: "Sedan", Year: 2025, Price: 28400, ImageURL: "/images/sedan.svg", Details: Details{Engine: "2.5L Inline-4 Hybrid", Horsepower: 225, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 6, Name: "BMW X5", Manufacturer: "BMW", Category: "SUV", Year: 2019, Price: 60700, ImageURL: "/images/suv.svg", Details: Details{Engine: "3.0L Turbo Inline-6", Horsepower: 335, Transmission: "8-speed Automatic", Drivetrain: "All-Wheel Drive"}},
+	{ID: 7, Name: "Ford F-150", Manufacturer: "Ford", Category: "Pickup", Year: 2021, Price: 28940, ImageURL: "/images/pickup.svg", Details: Details{Engine: "3.3L V6", Horsepower: 290, Transmission: "10-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 8, Name: "Mazda MX-5 Miata", Manufacturer: "Mazda", Category: "Convertible", Year: 2016, Price: 24915, ImageURL: "/images/convertible.svg", Details: Details{Engine: "2.0L Inline-4", Horsepower: 155, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 9, Name: "Porsche 911", Manufacturer: "Porsche", Category: "Sports Car", Year: 2020, Price: 97400, ImageURL: "/images/sports-car.svg", Details: Details{Engine: "3.0L Twin-Turbo Flat-6", Horsepower: 379, Transmission: "8-speed Dual-Clutch", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 10, Name: "Hyundai Ioniq 5", Manufacturer: "Hyundai", Category: "SUV", Year: 2022, Price: 39700, ImageURL: "/images/suv.svg", Details: Details{Engine: "Single Electric Motor", Horsepower: 168, Transmission: "1-speed Direct Drive", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 11, Name: "Volvo V60", Manufacturer: "Volvo", Category: "Wagon", Year: 2019, Price: 38900, ImageURL: "/images/wagon.svg", Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 250, Transmission: "8-speed Automatic", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 12, Name: "Honda Civic", Manufacturer: "Honda", Category: "Hatchback", Year: 2022, Price: 22900, ImageURL: "/images/hatchback.svg", Details: Details{Engine: "2.0L Inline-4", Horsepower: 158, Transmission: "CVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 13, Name: "Ford Mustang", Manufacturer: "Ford", Category: "Coupe", Year: 2015, Price: 23600, ImageURL: "/images/coupe.svg", Details: Details{Engine: "3.7L V6", Horsepower: 300, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 14, Name: "Toyota Sienna", Manufacturer: "Toyota", Category: "Minivan", Year: 2021, Price: 34460, ImageURL: "/images/minivan.svg", Details: Details{Engine: "2.5L Inline-4 Hybrid", Horsepower: 245, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 15, Name: "Jaguar I-Pace", Manufacturer: "Jaguar", Category: "SUV", Year: 2019, Price: 69500, ImageURL: "/images/suv.svg", Details: Details{Engine: "Dual Electric Motors", Horsepower: 394, Transmission: "1-speed Direct Drive", Drivetrain: "All-Wheel Drive"}},
+	{ID: 16, Name: "Chevrolet Corvette", Manufacturer: "Chevrolet", Category: "Sports Car", Year: 2020, Price: 58900, ImageURL: "/images/sports-car.svg", Details: Details{Engine: "6.2L V8", Horsepower: 490, Transmission: "8-speed Dual-Clutch", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 17, Name: "Volkswagen Golf GTI", Manufacturer: "Volkswagen", Category: "Hatchback", Year: 2018, Price: 26415, ImageURL: "/images/hatchback.svg", Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 220, Transmission: "6-speed Manual", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 18, Name: "Jeep Wrangler", Manufacturer: "Jeep", Category: "SUV", Year: 2018, Price: 26995, ImageURL: "/images/suv.svg", Details: Details{Engine: "3.6L V6", Horsepower: 285, Transmission: "6-speed Manual", Drivetrain: "Four-Wheel Drive"}},
+	{ID: 19, Name: "Nissan Leaf", Manufacturer: "Nissan", Category: "Hatchback", Year: 2018, Price: 29990, ImageURL: "/images/hatchback.svg", Details: Details{Engine: "Single Electric Motor", Horsepower: 147, Transmission: "1-speed Direct Drive", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 20, Name: "Fiat 124 Spider", Manufacturer: "Fiat", Category: "Convertible", Year: 2017, Price: 24995, ImageURL: "/images/convertible.svg", Details: Details{Engine: "1.4L Turbo Inline-4", Horsepower: 160, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 21, Name: "Bugatti Chiron", Manufacturer: "Bugatti", Category: "Sports Car", Year: 2018, Price: 2998000, ImageURL: "/images/sports-car.svg", Details: Details{Engine: "8.0L Quad-Turbo W16", Horsepower: 1479, Transmission: "7-speed Dual-Clutch", Drivetrain: "All-Wheel Drive"}},
+	{ID: 22, Name: "Kia Telluride", Manufacturer: "Kia", Category: "SUV", Year: 2020, Price: 31690, ImageURL: "/images/suv.svg", Details: Details{Engine: "3.8L V6", Horsepower: 291, Transmission: "8-speed Automatic", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 23, Name: "Toyota Prius", Manufacturer: "Toyota", Category: "Hatchback", Year: 2023, Price: 27450, ImageURL: "/images/hatchback.svg", Details: Details{Engine: "2.0L Inline-4 Hybrid", Horsepower: 194, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 24, Name: "Subaru Outback", Manufacturer: "Subaru", Category: "Wagon", Year: 2020, Price: 26645, ImageURL: "/images/wagon.svg", Details: Details{Engine: "2.5L Flat-4", Horsepower: 182, Transmission: "CVT", Drivetrain: "All-Wheel Drive"}},
+	{ID: 25, Name: "Ford Maverick", Manufacturer: "Ford", Category: "Pickup", Year: 2022, Price: 19995, ImageURL: "/images/pickup.svg", Details: Details{Engine: "2.5L Inline-4 Hybrid", Horsepower: 191, Transmission: "eCVT", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 26, Name: "Nissan Z", Manufacturer: "Nissan", Category: "Coupe", Year: 2023, Price: 39990, ImageURL: "/images/coupe.svg", Details: Details{Engine: "3.0L Twin-Turbo V6", Horsepower: 400, Transmission: "6-speed Manual", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 27, Name: "Chevrolet Bolt EV", Manufacturer: "Chevrolet", Category: "Hatchback", Year: 2017, Price: 36620, ImageURL: "/images/hatchback.svg", Details: Details{Engine: "Single Electric Motor", Horsepower: 200, Transmission: "1-speed Direct Drive", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 28, Name: "Honda Odyssey", Manufacturer: "Honda", Category: "Minivan", Year: 2018, Price: 29990, ImageURL: "/images/minivan.svg", Details: Details{Engine: "3.5L V6", Horsepower: 280, Transmission: "9-speed Automatic", Drivetrain: "Front-Wheel Drive"}},
+	{ID: 29, Name: "Acura NSX", Manufacturer: "Acura", Category: "Sports Car", Year: 2017, Price: 156000, ImageURL: "/images/sports-car.svg", Details: Details{Engine: "3.5L Twin-Turbo V6 Hybrid", Horsepower: 573, Transmission: "9-speed Dual-Clutch", Drivetrain: "All-Wheel Drive"}},
+	{ID: 30, Name: "Alfa Romeo 4C", Manufacturer: "Alfa Romeo", Category: "Sports Car", Year: 2015, Price: 53900, ImageURL: "/images/sports-car.svg", Details: Details{Engine: "1.7L Turbo Inline-4", Horsepower: 237, Transmission: "6-speed Dual-Clutch", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 31, Name: "Toyota Tacoma", Manufacturer: "Toyota", Category: "Pickup", Year: 2024, Price: 31500, ImageURL: "/images/pickup.svg", Details: Details{Engine: "2.4L Turbo Inline-4", Horsepower: 228, Transmission: "8-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},
+	{ID: 32, Name: "Volkswagen ID. Buzz", Manufacturer: "Volkswagen", Category: "Minivan", Year: 2025, Price: 59995, ImageURL: "/images/minivan.svg", Details: Details{Engine: "Single Electric Motor", Horsepower: 282, Transmission: "1-speed Direct Drive", Drivetrain: "Rear-Wheel Drive"}},
 }

@@ -4,14 +4,15 @@
 package main
 
 import (
-	"cmp"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"time"
 
 	"cars/internal/rest"
+	"cars/internal/simulation"
 	"cars/internal/sorted"
 	"cars/internal/store"
 )
@@ -53,17 +54,12 @@ type CarRequest struct {
 	// caller; without, it waits on another goroutine.
 	Response chan CarResponse
 
-	list  bool  // asks for the whole catalogue
-	write write // changes the catalogue; nil for a request that only reads
+	list  bool   // asks for the whole catalogue
+	since string // with list: a version; asks for the catalogue as it was then, too
+	write write  // changes the catalogue; nil for a request that only reads
 
-	// delay is the request's own processing time; nil means the server's. fail is the
-	// status with which it is to fail after that, untouched; 0 for none. Both count
-	// only while the server simulates.
-	delay *time.Duration
-	fail  int
-	again bool // the processing time has passed already: neither it nor failures are simulated
-
-	done <-chan struct{} // closed when the caller no longer waits; nil: it always waits
+	asked simulation.Asked // processing time and failure
+	done  <-chan struct{}  // closed when the caller no longer waits; nil: it always waits
 }
 
 // A write makes another catalogue of one, and returns the item that it is about, if it is
@@ -77,50 +73,16 @@ type CarResponse struct {
 	Car   *Car  // as asked for, as it is now or, deleted, as it was; nil for all cars or an error
 	Error error // nearly always a *rest.Error
 
-	item      *sorted.Item // Car as it is in the catalogue
-	catalogue catalogue    // all cars, for a request that is about them
-	received  time.Time    // when the request came off the channel
+	item      *sorted.Item   // Car as it is in the catalogue
+	catalogue catalogue      // all cars, for a request that is about them
+	before    sorted.List    // the cars of the version asked for
+	known     bool           // whether that version is still known
+	received  time.Time      // when the request came off the channel
+	age       *time.Duration // how old what was read may be; nil if it was current
 }
 
-// A simulation makes the server as slow as the real one it stands in for.
-// With delay 0 it is off: no request waits, and none fails.
-type simulation struct {
-	delay  time.Duration // processing time of a request that names none
-	jitter time.Duration // up to this much more, uniformly at random
-	fail   float64       // the fraction of requests that fail
-}
-
-// defaultDelay is what a query to a real database or remote API costs. maxDelay
-// bounds what can be asked for, so that the server's write timeout can leave
-// room for the longest.
-const (
-	defaultDelay = 100 * time.Millisecond
-	maxDelay     = time.Minute
-)
-
-// processingTime returns how long req waits before it is processed.
-func (s simulation) processingTime(req CarRequest) time.Duration {
-	switch {
-	case s.delay == 0, req.again:
-		return 0
-	case req.delay != nil:
-		return *req.delay
-	default:
-		return s.delay + rand.N(s.jitter+1)
-	}
-}
-
-// failure returns the error with which req is to fail, or nil.
-func (s simulation) failure(req CarRequest) error {
-	if s.delay == 0 || req.again || req.fail == 0 && (s.fail == 0 || rand.Float64() >= s.fail) {
-		return nil
-	}
-	err := rest.Errorf(cmp.Or(req.fail, http.StatusServiceUnavailable), "Simulated failure")
-	if err.Status == http.StatusTooManyRequests || err.Status == http.StatusServiceUnavailable {
-		err.RetryAfter = 1
-	}
-	return err
-}
+// defaultDelay is what a query to a real database or remote API costs.
+const defaultDelay = 100 * time.Millisecond
 
 // A processor is the state of one loop. Only the goroutine in run touches it.
 type processor struct {
@@ -128,10 +90,12 @@ type processor struct {
 	controls <-chan func(*processor)
 	stop     <-chan struct{} // closed to end the loop; nil in the server, whose loop never ends
 
-	catalogue  catalogue // what readers see: all of it is durable
+	catalogue  catalogue      // what readers see: all of it is durable
+	history    sorted.History // the cars of the catalogues before, by version
+	ending     bool           // nobody is to follow the catalogue any longer
 	store      store.Store
 	maxCars    int
-	simulation simulation
+	simulation simulation.Settings
 
 	waiting *sorted.Queue // of *turn: requests whose processing time is not over
 	sweepAt int           // number of waiting, writes and reads at which to look for abandoned requests
@@ -144,6 +108,9 @@ type processor struct {
 
 	woke time.Time     // when the event being handled arrived
 	busy time.Duration // time that was spent handling events
+
+	epoch     string // begins the versions that are given here, so that none is given in another run
+	published int    // how many versions have been given
 }
 
 // newProcessor returns a processor of the built-in cars, in memory.
@@ -155,11 +122,14 @@ func newProcessor(requests <-chan CarRequest, controls <-chan func(*processor), 
 		catalogue:  builtIn(),
 		store:      store.NewMemory(),
 		maxCars:    defaultMaxCars,
-		simulation: simulation{delay: defaultDelay},
+		simulation: simulation.Settings{Delay: defaultDelay},
+		epoch:      fmt.Sprintf("%016x", rand.Uint64()),
 		waiting:    sorted.NewQueue(),
 		patience:   time.NewTimer(0),
 		sweepAt:    minSweep,
 	}
+	p.catalogue.changed = make(chan struct{})
+	p.catalogue.Version = p.epoch + "-0"
 	p.patience.Stop()
 	return p
 }
@@ -211,16 +181,17 @@ func (p *processor) impatient() <-chan time.Time {
 // no processing time, and otherwise put in its place among those that wait.
 func (p *processor) accept(req CarRequest) {
 	p.woke = time.Now()
-	if p.sweepable() >= p.sweepAt {
+	if p.waiting.Len()+len(p.writes)+len(p.reads) >= p.sweepAt {
 		p.sweep()
 	}
 	t := turn{CarRequest: req, received: p.woke}
-	wait := p.simulation.processingTime(req)
+	wait := p.simulation.Time(req.asked)
 	if wait <= 0 {
 		p.process(t)
 		return
 	}
-	p.waiting.Push(&t, p.woke, wait)
+	waits := t // a variable of its own, or each request would be one on the heap
+	p.waiting.Push(&waits, p.woke, wait)
 }
 
 // processDue processes every waiting request whose time has come, however
@@ -236,16 +207,16 @@ func (p *processor) processDue() {
 // the writes that are to be judged. A caller that went away while it waited has
 // nothing done for it.
 func (p *processor) process(t turn) {
-	failure := p.simulation.failure(t.CarRequest)
+	failure := p.simulation.Failure(t.asked)
 	switch {
 	case failure != nil:
 		p.reply(t, CarResponse{Error: failure})
-	case t.write != nil && p.hung():
+	case t.write != nil && p.underWay() >= writePatience: // or those that come again and again would fill the room
 		p.reply(t, CarResponse{Error: errHangs})
 	case t.write != nil:
 		t.ready = p.woke
 		p.writes = append(p.writes, t)
-	case p.store.Shared():
+	case p.store.Confirms():
 		p.reads = append(p.reads, t)
 	default:
 		p.read(t)
@@ -255,13 +226,26 @@ func (p *processor) process(t turn) {
 // read answers t from the catalogue. That takes the same short time whatever its size:
 // what is left to do for a list is the handler's work.
 func (p *processor) read(t turn) {
-	switch {
-	case t.abandoned():
-	case t.list:
-		p.reply(t, CarResponse{catalogue: p.catalogue})
-	default:
-		p.reply(t, p.catalogue.find(t.ID))
+	if t.abandoned() {
+		return
 	}
+	var resp CarResponse
+	switch {
+	case t.list && t.asked.Never && p.ending:
+		resp.Error = errEnding
+	case t.list:
+		resp.catalogue = p.catalogue
+		if resp.before, resp.known = p.catalogue.Items, t.since == p.catalogue.Version; !resp.known {
+			resp.before, resp.known = p.history.Find(t.since)
+		}
+	default:
+		resp = p.catalogue.find(t.ID)
+	}
+	if p.store.Shared() && !p.store.Confirms() {
+		age := p.store.Age()
+		resp.age = &age
+	}
+	p.reply(t, resp)
 }
 
 // reply hands over the one answer to a request. Handlers make room for it;
@@ -272,19 +256,17 @@ func (p *processor) reply(t turn, resp CarResponse) {
 	select {
 	case t.Response <- resp:
 	default:
-		go func() {
-			select {
-			case t.Response <- resp:
-			case <-t.done:
-			case <-p.stop:
-			}
-		}()
+		go p.replyLater(t, resp)
 	}
 }
 
-// maxBatch is the most writes in a batch. From a few hundred on, a sync is no noticeable
-// part of what each costs. With more, the first would wait for the last without gain.
-const maxBatch = 1000
+func (p *processor) replyLater(t turn, resp CarResponse) {
+	select {
+	case t.Response <- resp:
+	case <-t.done:
+	case <-p.stop:
+	}
+}
 
 // judge carries out the writes whose turn has come, one after the other, on a
 // catalogue that nobody sees yet, and has the store make the result durable. While
@@ -297,7 +279,7 @@ func (p *processor) judge() {
 	}
 	b := &batch{after: p.catalogue, began: p.woke}
 	taken := 0
-	for ; taken < len(p.writes) && len(b.turns) < maxBatch; taken++ {
+	for ; taken < len(p.writes) && len(b.turns) < p.store.MaxWrites(); taken++ {
 		if t := p.writes[taken]; !t.abandoned() {
 			b.add(t, p.maxCars)
 		}
@@ -316,26 +298,51 @@ func (p *processor) stored(e store.Event) {
 	p.woke = time.Now()
 	switch e.Kind {
 	case store.Committed:
-		p.committed(e.Err)
+		p.committed(e)
 	case store.Changed:
-		p.catalogue = catalogue{e.State}
+		p.publish(catalogue{State: e.State})
 	case store.Confirmed:
 		p.confirmed(e.Err)
+	}
+}
+
+// publish makes another catalogue visible. All that follow the one before learn of it by
+// one close, however many they are.
+func (p *processor) publish(c catalogue) {
+	if c.Version == "" {
+		p.published++
+		c.Version = fmt.Sprintf("%s-%d", p.epoch, p.published)
+	}
+	if c.changed = p.catalogue.changed; !p.ending {
+		c.changed = make(chan struct{})
+		close(p.catalogue.changed)
+	}
+	p.history.Add(p.catalogue.Version, p.catalogue.Items, c.Items)
+	p.catalogue = c
+}
+
+// end has all that follow the catalogue end.
+func (p *processor) end() {
+	if !p.ending {
+		p.ending = true
+		close(p.catalogue.changed)
 	}
 }
 
 // committed makes the batch visible and answers its writes. If others were first, the
 // writes are judged again. If the commit failed, it is as if they had never been made, but
 // for their IDs: what has reached the disk is not certain, so nobody else gets these.
-func (p *processor) committed(err error) {
-	b := p.batch
+func (p *processor) committed(e store.Event) {
+	b, err := p.batch, e.Err
 	p.batch = nil
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		p.writes = slices.Concat(b.turns, p.writes)
 		return
+	case err == nil && b.changes:
+		b.after.Version = e.Version
+		p.publish(b.after)
 	case err == nil:
-		p.catalogue = b.after
 	default:
 		p.catalogue.NextID = max(p.catalogue.NextID, b.after.NextID)
 	}
@@ -352,6 +359,7 @@ func (p *processor) committed(err error) {
 const writePatience = 10 * time.Second
 
 var (
+	errEnding    = &rest.Error{Status: http.StatusServiceUnavailable, Message: "The server is stopping", RetryAfter: 1}
 	errNoOutcome = rest.Errorf(http.StatusServiceUnavailable, "The disk takes too long; whether the change was made is not known")
 	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the disk takes too long", RetryAfter: 10}
 )
@@ -360,7 +368,7 @@ var (
 func (p *processor) giveUp() {
 	p.woke = time.Now()
 	p.patience.Reset(time.Second)
-	hung := p.hung()
+	hung := p.underWay() >= writePatience
 	if hung {
 		for _, t := range p.batch.turns {
 			p.reply(t, CarResponse{Error: errNoOutcome})
@@ -376,16 +384,12 @@ func (p *processor) giveUp() {
 	})
 }
 
-// hung reports whether the batch has been under way for so long that no write should wait
-// for it: those that come are answered at once, or the room would be full of them.
-func (p *processor) hung() bool {
-	return p.batch != nil && p.woke.Sub(p.batch.began) >= writePatience
-}
-
-// hangs reports whether the batch has been under way for longer than a store that works
-// takes.
-func (p *processor) hangs() bool {
-	return p.batch != nil && time.Since(p.batch.began) > writePatience/2
+// underWay returns how long the batch has been under way, or 0 if there is none.
+func (p *processor) underWay() time.Duration {
+	if p.batch == nil {
+		return 0
+	}
+	return time.Since(p.batch.began)
 }
 
 // confirm asks a store that others write to, too, whether what is here is current, for
@@ -421,18 +425,15 @@ func (p *processor) sweep() {
 	p.waiting.DeleteFunc(func(t any) bool { return t.(*turn).abandoned() })
 	p.writes = slices.DeleteFunc(p.writes, turn.abandoned)
 	p.reads = slices.DeleteFunc(p.reads, turn.abandoned)
-	p.sweepAt = max(minSweep, 2*p.sweepable())
+	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.writes)+len(p.reads)))
 }
-
-// sweepable returns the number of requests that a sweep looks at.
-func (p *processor) sweepable() int { return p.waiting.Len() + len(p.writes) + len(p.reads) }
 
 // simulate changes the settings. With the simulation off nothing has a reason
 // to wait, so everything that does is processed now, in the order it would
 // have been.
-func (p *processor) simulate(s simulation) {
+func (p *processor) simulate(s simulation.Settings) {
 	p.simulation = s
-	if s.delay > 0 {
+	if s.Delay > 0 {
 		return
 	}
 	for p.waiting.Len() > 0 {
@@ -446,13 +447,15 @@ func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
 	if p.batch != nil || len(p.confirming) > 0 {
 		return errors.New("the store cannot be changed while it is at work")
 	}
-	p.store, p.catalogue, p.maxCars = s, c, maxCars
+	p.store, p.maxCars = s, maxCars
+	p.publish(c)
+	p.history = sorted.History{}
 	return nil
 }
 
 // inHands returns the number of requests that the processor has and has not answered.
 func (p *processor) inHands() int {
-	n := p.sweepable() + len(p.confirming)
+	n := p.waiting.Len() + len(p.writes) + len(p.reads) + len(p.confirming)
 	if p.batch != nil {
 		n += len(p.batch.turns)
 	}

@@ -204,6 +204,9 @@ func TestWhoMayComeIn(t *testing.T) {
 	}{
 		{"", "", "", []ask{{get, 200, ""}, {post(), 201, ""}, {scrape(), 200, ""}, {evil, 403, "-hosts evil.com"},
 			{post("Origin: http://localhost:5173"), 201, ""}, {post("Origin: https://evil.com"), 403, "-origins https://evil.com"}}},
+		{"-hosts evil.com -origins https://evil.com", "", "read-only", []ask{{evil, 200, ""}, {post("Origin: https://evil.com"), 403, "CARS_TOKEN"}}},
+		{"-hosts evil.com -origins https://evil.com -read-only=false", "", "-read-only=false", []ask{{evil, 200, ""}, {post("Origin: https://evil.com"), 201, ""},
+			{post("X-Forwarded-For: 203.0.113.9"), 201, ""}}},
 		{"-origins https://evil.com", "", "", []ask{{post("Origin: https://evil.com"), 201, ""}, {post("X-Forwarded-For: 192.0.2.7"), 403, "CARS_TOKEN"},
 			{post("X-Forwarded-For: 192.0.2.7, 127.0.0.1"), 403, "CARS_TOKEN"}, {post("X-Real-IP: 192.0.2.7"), 403, "CARS_TOKEN"}, {post("Forwarded: for=192.0.2.7"), 403, "CARS_TOKEN"},
 			{post("X-Forwarded-For: ::1, 127.0.0.1"), 201, ""}, {post(`Forwarded: for="[::1]:5173"`), 201, ""}, {header("GET", "/api/cars", 0, "X-Forwarded-For: 192.0.2.7"), 200, ""}}},

@@ -46,6 +46,7 @@ var sameButTimes = []struct {
 }{
 	{regexp.MustCompile(`\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d`), "DATE"},
 	{regexp.MustCompile(`Date: .* GMT`), "Date: DATE"},
+	{regexp.MustCompile(`Catalogue-Version: \S+`), "Catalogue-Version: ANY"},
 	{regexp.MustCompile(`dur=\d+\.\d+`), "dur=TIME"},
 	{regexp.MustCompile(`(\s)\d+m\d+\.\d+s`), "${1}TIME"},
 	{regexp.MustCompile(`\b\d+\.\d{6} s`), "TIME s"},

@@ -57,6 +57,8 @@ func TestRawSockets(t *testing.T) {
 		{"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 505, plain},
 		{"GET / HTTP/0.9\r\nHost: localhost\r\n\r\n", 505, plain},
 
+		{"OPTIONS / HTTP/1.0\r\n\r\n", 204, ""},         // a load balancer's health check: HAProxy's option httpchk
+		{"GET /readyz HTTP/1.0\r\n\r\n", 200, ours},     // and with a path
 		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 403, ours}, // the preface of HTTP/2: a request without Host to HTTP/1.1
 		{"POST /api/cars HTTP/1.0\r\n\r\n", 403, ours},  // without Host one may only read
 		{"POST /api/cars HTTP/1.1\r\nHost:\r\n\r\n", 403, ours},

@@ -383,12 +383,13 @@ func serveBareOwner(addr string) error {
 func bare(get func(*http.Request) (body []byte)) http.Handler {
 	h := http.Header{
 		"Access-Control-Allow-Origin":   {"*"},
-		"Access-Control-Expose-Headers": {"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
+		"Access-Control-Expose-Headers": {"X-Total-Count, Catalogue-Version, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
 		"Cache-Control":                 {"no-cache"},
 		"Content-Length":                {strconv.Itoa(len(audi) + 1)},
 		"Content-Type":                  {"application/json"},
 		"Etag":                          {`"0123456789abcdef"`},
 		"Server-Timing":                 {"queue;dur=0.001, process;dur=0.002"},
+		"Timing-Allow-Origin":           {"*"},
 		"X-Content-Type-Options":        {"nosniff"},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -3,7 +3,6 @@ package guard
 import (
 	"cmp"
 	"net/http"
-	"slices"
 	"strings"
 
 	"cars/internal/rest"
@@ -23,7 +22,7 @@ var (
 // wherever a cache may use an answer without asking. Ours may not: they are all no-cache,
 // and the 304 that a cache gets for a page has the fields for that page.
 func (g *Guard) setReaders(h http.Header, r *http.Request, originAllowed bool) {
-	if g.Token == "" && slices.Contains(g.Secret, r.URL.Path) {
+	if g.Token == "" && g.isSecret(r.URL.Path) {
 		h["Access-Control-Allow-Origin"] = nil // no page may, and rest.SetHeader leaves it so
 		return
 	}

@@ -34,11 +34,13 @@ type Options struct {
 	AllowNetworkWrites bool
 
 	Rate        float64 // requests a second for each client address, with bursts of twice that; 0: any
-	MaxInFlight int     // requests that may be inside at once
+	MaxInFlight int     // requests that may be inside at once, but for streams
+	MaxStreams  int     // streams that may be open at once
 
 	Secret []string                   // paths that need the token even for reading
 	Vital  func(path string) bool     // whether there is always room for a path
 	Long   func(r *http.Request) bool // whether a client asks to stay inside for long; nil: none does
+	Stream func(r *http.Request) bool // whether the answer to a client does not end; nil: each does
 
 	// Report is told of preflights that were refused. Their answer does not show it,
 	// and the page that asked sees nothing at all. Nil: nobody is told.
@@ -47,6 +49,23 @@ type Options struct {
 
 // NetworkReadOnly is why clients on other machines may not write.
 const NetworkReadOnly = "This server can be reached from the network and has no token, so it is read-only; to allow writes, set CARS_TOKEN in its environment"
+
+// Settle makes a server read-only that strangers can reach without a token, unless the
+// options allow that, and returns what its user should know, or "". secure tells that the
+// server serves HTTPS. Hosts are names that a proxy uses, so they count as reachable.
+func (o *Options) Settle(secure bool) (warning string) {
+	switch {
+	case o.Token != "" && !o.Loopback && !secure:
+		return "CARS_TOKEN travels over the network unencrypted; serve HTTPS with -tls-cert and -tls-key, or put a proxy in front"
+	case o.Token != "" || o.ReadOnly != "" || o.Loopback && len(o.Hosts) == 0:
+		return ""
+	case o.AllowNetworkWrites:
+		return "-read-only=false lets everybody write who can reach this server, since CARS_TOKEN is not set"
+	default:
+		o.ReadOnly = NetworkReadOnly
+		return NetworkReadOnly
+	}
+}
 
 // A Guard judges requests.
 type Guard struct {
@@ -57,6 +76,7 @@ type Guard struct {
 	limiter  *limiter // nil if there is no limit
 	inFlight atomic.Int64
 	long     atomic.Int64           // of inFlight: those that have asked to stay for long
+	streams  atomic.Int64           // that are open
 	lastHost atomic.Pointer[string] // that was allowed: nearly always that of the next request
 }
 
@@ -91,6 +111,9 @@ func New(options Options) (*Guard, error) {
 // InFlight returns how many requests are inside.
 func (g *Guard) InFlight() int { return int(g.inFlight.Load()) }
 
+// Streams returns how many streams are open.
+func (g *Guard) Streams() int { return int(g.streams.Load()) }
+
 // Wrap lets the requests that may come in through to next.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
 	return rest.Handle(func(w http.ResponseWriter, r *http.Request) error {
@@ -120,7 +143,7 @@ func (g *Guard) judge(r *http.Request, originAllowed bool) error {
 		name, _, _ := splitHost(r.Host)
 		return rest.Errorf(http.StatusForbidden, "This server does not answer to the host %q; to allow a name, start it with -hosts, such as -hosts %s", r.Host, cmp.Or(name, "cars.example"))
 	}
-	secret := slices.Contains(g.Secret, r.URL.Path) && r.Method != "OPTIONS" // browsers ask without the token whether they may send it
+	secret := g.isSecret(r.URL.Path) && r.Method != "OPTIONS" // browsers ask without the token whether they may send it
 	switch {
 	case writes && !originAllowed:
 		return refuseOrigin(r)
@@ -134,6 +157,12 @@ func (g *Guard) judge(r *http.Request, originAllowed bool) error {
 		return rest.Errorf(http.StatusForbidden, NetworkReadOnly)
 	}
 	return nil
+}
+
+// isSecret reports whether a path needs the token even for reading. A slash at its end
+// is as if it were not there, as it is to [rest.Routes].
+func (g *Guard) isSecret(path string) bool {
+	return slices.Contains(g.Secret, strings.TrimSuffix(path, "/"))
 }
 
 // isWrite reports whether a method may change something (RFC 9110, section 9.2.1).
@@ -150,9 +179,16 @@ func (g *Guard) bearsToken(r *http.Request) bool {
 
 // admit lets a request through to next, or returns an error if there is no room for it.
 func (g *Guard) admit(w http.ResponseWriter, r *http.Request, next http.Handler) error {
-	defer g.inFlight.Add(-1)
-	if g.inFlight.Add(1) > int64(g.MaxInFlight) {
-		return tooMany("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight)
+	if g.Stream != nil && g.Stream(r) {
+		defer g.streams.Add(-1)
+		if g.streams.Add(1) > int64(g.MaxStreams) {
+			return tooMany("%d streams are open already, as many as -max-streams allows; try again", g.MaxStreams)
+		}
+	} else {
+		defer g.inFlight.Add(-1)
+		if g.inFlight.Add(1) > int64(g.MaxInFlight) {
+			return tooMany("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight)
+		}
 	}
 	if g.Long != nil && g.Long(r) {
 		// Clients choose how long these stay, so they must leave room for others.

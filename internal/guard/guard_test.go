@@ -167,7 +167,7 @@ func TestTokens(t *testing.T) {
 		if header != "" {
 			lines = []string{header}
 		}
-		for _, request := range []string{"POST /", "DELETE /x", "GET /metrics", "HEAD /metrics"} {
+		for _, request := range []string{"POST /", "DELETE /x", "GET /metrics", "HEAD /metrics", "GET /metrics/"} {
 			method, target, _ := strings.Cut(request, " ")
 			rec := ask(g, method, target, lines...)
 			if (rec.Code == 200) != want || !want && (rec.Code != 401 || rec.Header().Get("WWW-Authenticate") != "Bearer") {
@@ -397,6 +397,7 @@ func TestReaders(t *testing.T) {
 		{"GET /metrics", "", "", 200},
 		{"GET /metrics", "http://localhost:5173", "", 200},
 		{"GET /metrics", "https://evil.com", "", 200},
+		{"GET /metrics/", "https://evil.com", "", 200},
 		{"POST /metrics", "https://evil.com", "", 403},
 	} {
 		method, path, _ := strings.Cut(test.request, " ")
@@ -414,7 +415,7 @@ func TestReaders(t *testing.T) {
 			credentials = "true"
 		}
 		var varies []string
-		if test.origin != "" && path != "/metrics" {
+		if test.origin != "" && !strings.HasPrefix(path, "/metrics") {
 			varies = append(varies, "Origin")
 		}
 		if test.status == 200 {

@@ -6,13 +6,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
+
+// Check returns an error, what addr must be, if it is no TCP address with a port.
+func Check(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return errors.New("must be host:port, such as localhost:8080 or :8080")
+	}
+	return nil
+}
 
 // On listens on a TCP address, host:port. For localhost it listens on both loopback
 // addresses, as far as the machine has them, on one port: clients differ in which one
@@ -113,6 +127,24 @@ func PublicAddr(addr string, listeners []net.Listener) string {
 		host = "localhost"
 	}
 	return net.JoinHostPort(host, port)
+}
+
+// NewServer returns a server with limits: no client can hold a connection for longer than
+// these without sending or reading. longest is how long a handler may take before it
+// begins to answer.
+func NewServer(handler http.Handler, longest time.Duration) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second, // header and body
+		IdleTimeout:       75 * time.Second,
+		WriteTimeout:      longest + 10*time.Second, // from the end of the header to the end of the answer
+		// 16 KiB: net/http reads 4 KiB beyond this before it answers 431.
+		MaxHeaderBytes: (16 - 4) << 10,
+		// OPTIONS * is judged as all other requests are, not answered before.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+	}
 }
 
 // Serve serves on all listeners, with TLS if the server has a configuration for that. It

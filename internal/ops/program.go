@@ -12,11 +12,22 @@ import (
 // Version returns the program's name and build, the Go release it was built with and
 // its platform.
 func Version(name string) string {
-	build := "(devel)"
+	return fmt.Sprintf("%s %s (%s %s/%s)", name, build(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// AddBuild adds what Version says as labels of a metric, under the names that
+// Prometheus' own programs use.
+func AddBuild(r *Registry, metric string) {
+	r.Info(metric, "What is running.", "version", build(), "goversion", runtime.Version(), "goos", runtime.GOOS, "goarch", runtime.GOARCH)
+}
+
+// build returns the version that the go command has recorded, from the repository's tags
+// and commits.
+func build() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		build = info.Main.Version
+		return info.Main.Version
 	}
-	return fmt.Sprintf("%s %s (%s %s/%s)", name, build, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return "(devel)"
 }
 
 // StartLog sends log lines of level and above to out, as text or in JSON, until the

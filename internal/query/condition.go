@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"regexp"
 	"regexp/syntax"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -26,33 +25,20 @@ type field struct {
 // A condition reports whether an item belongs in the list.
 type condition func(*sorted.Item) bool
 
-// all is the condition that all of conditions hold.
-func all(conditions []condition) condition {
-	if len(conditions) == 1 {
-		return conditions[0]
-	}
-	return func(item *sorted.Item) bool {
-		for _, holds := range conditions {
-			if !holds(item) {
-				return false
-			}
-		}
-		return true
-	}
-}
+const all, anyOf = false, true // of conditions, for combined
 
-// anyOf is the condition that one of conditions holds.
-func anyOf(conditions []condition) condition {
+// combined returns the condition that all of conditions hold, or any of them.
+func combined(any bool, conditions []condition) condition {
 	if len(conditions) == 1 {
 		return conditions[0]
 	}
 	return func(item *sorted.Item) bool {
 		for _, holds := range conditions {
-			if holds(item) {
-				return true
+			if holds(item) == any {
+				return any
 			}
 		}
-		return false
+		return !any
 	}
 }
 
@@ -107,45 +93,27 @@ func (f field) condition(param, operator string, values []string) (condition, er
 		}
 		conditions = append(conditions, c)
 	}
-	return all(conditions), nil
+	return combined(all, conditions), nil
 }
 
 // equals returns the condition that the field is one of values.
 func (f field) equals(param string, values []string) (condition, error) {
-	if f.Text != nil {
-		values = slices.Sorted(slices.Values(values))
-		return func(item *sorted.Item) bool {
-			text := *f.Text(item.Value)
-			if len(values) <= few {
-				return slices.Contains(values, text)
-			}
-			_, found := slices.BinarySearch(values, text)
-			return found
-		}, nil
-	}
-	var numbers []int
+	texts, numbers := make(map[string]bool), make(map[int]bool)
 	for _, value := range values {
+		texts[value] = true
 		floor, whole, ok := parseNumber(value)
-		if !ok {
+		if f.Number != nil && !ok {
 			return nil, malformed("%s must be a number", param)
 		}
 		if whole {
-			numbers = append(numbers, floor)
+			numbers[floor] = true
 		}
 	}
-	slices.Sort(numbers)
-	return func(item *sorted.Item) bool {
-		number := *f.Number(item.Value)
-		if len(numbers) <= few {
-			return slices.Contains(numbers, number)
-		}
-		_, found := slices.BinarySearch(numbers, number)
-		return found
-	}, nil
+	if f.Number != nil {
+		return func(item *sorted.Item) bool { return numbers[*f.Number(item.Value)] }, nil
+	}
+	return func(item *sorted.Item) bool { return texts[*f.Text(item.Value)] }, nil
 }
-
-// few is up to how many values are faster to go through than to divide in halves.
-const few = 8
 
 // compares returns the condition that the field, compared to value, is in one of the
 // orders for which holds is true: less, equal, greater.
@@ -195,7 +163,7 @@ func (f field) searches(param string, search func(value string) string, values [
 	for _, value := range values {
 		conditions = append(conditions, f.finds(search(lower(value))))
 	}
-	return anyOf(conditions), nil
+	return combined(anyOf, conditions), nil
 }
 
 // maxExpressions bounds the size of all expressions of a query together. In
@@ -231,7 +199,10 @@ func (q *Query) addMatches(f field, param string, expressions []string) error {
 		if q.expressions += expressionSize(parsed); q.expressions > maxExpressions {
 			return malformed("%s is too large: the expressions of a query must not have more than %d states", param, maxExpressions)
 		}
-		if isASCII(expression) && expression == regexp.QuoteMeta(expression) {
+		// Beyond ASCII, to be equal whatever the case and to have the same lower case are
+		// not the same: s and ſ are, and have not.
+		ascii := strings.IndexFunc(expression, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+		if ascii && expression == regexp.QuoteMeta(expression) {
 			conditions = append(conditions, f.finds(lower(expression)))
 			continue
 		}
@@ -241,10 +212,10 @@ func (q *Query) addMatches(f field, param string, expressions []string) error {
 			if f.Text != nil {
 				return re.MatchString(*f.Text(item.Value))
 			}
-			return re.MatchString(line(item.Search, f.index))
+			return re.MatchString(strconv.Itoa(*f.Number(item.Value)))
 		})
 	}
-	q.add(anyOf(conditions))
+	q.add(combined(anyOf, conditions))
 	return nil
 }
 
@@ -256,10 +227,4 @@ func (q *Query) addCondition(f field, param, operator string, values []string) e
 	c, err := f.condition(param, operator, values)
 	q.add(c)
 	return err
-}
-
-// isASCII reports whether s is ASCII. Elsewhere, to be equal whatever the case
-// and to have the same lower case are not the same: s and ſ are, and have not.
-func isASCII(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }

@@ -25,17 +25,13 @@ func Values(raw string) (url.Values, error) {
 	if raw == "" { // as in nearly all requests that are not for a list
 		return nil, nil
 	}
-	values, err := url.ParseQuery(raw)
-	if err == nil {
-		return values, nil
-	}
 	for pair := range strings.SplitSeq(raw, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		if _, err := url.ParseQuery(pair); err != nil {
 			return nil, malformed("%s: parameters must be separated by & (write ; as %%3B), and %% must stand before two hexadecimal digits", cmp.Or(name, pair))
 		}
 	}
-	return nil, malformed("The query is malformed")
+	return url.ParseQuery(raw)
 }
 
 // single returns the value of a parameter that makes sense only once, or "".
@@ -154,8 +150,7 @@ func (p *parser) filter(param string, values []string) error {
 		return nil
 	}
 	name, operator := param[:separator], param[separator+1:]
-	f, found := p.field(name)
-	switch {
+	switch f, found := p.field(name); {
 	case strict && !found:
 		return malformed("%s must begin with a field, and %q is none; there are %s", param, name, p.fieldNames())
 	case strict && !isOperator(operator):
@@ -165,9 +160,10 @@ func (p *parser) filter(param string, values []string) error {
 	case !found || !isOperator(operator):
 		return nil
 	case operator == "in":
-		values = parts(values)
+		return p.q.addCondition(f, param, operator, parts(values))
+	default:
+		return p.q.addCondition(f, param, operator, values)
 	}
-	return p.q.addCondition(f, param, operator, values)
 }
 
 // parts returns what is between the commas of values, without the space around it.

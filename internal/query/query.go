@@ -2,13 +2,16 @@
 // a URL ask. A table of fields says what can be asked; nothing here knows what the items
 // are.
 //
-// Two dialects are understood, that of json-server 0.17 and that of its 1.x, side by side:
+// It understands the dialects of json-server 0.17 and of its 1.x, side by side:
 //
 //	field=value                   equal; repeated: any of the values
 //	field_ne, _gt, _gte, _lt, _lte=value
 //	                              compared as the field's type; repeated: all must hold
 //	field_like=expression         matches, whatever the case (RE2 syntax); repeated: any of them
-//	field:op=value                the operators of 1.x, see operators in condition.go
+//	field:eq, :ne, :gt, …=value   the same comparisons in 1.x
+//	field:in=a,b                  equal to one of them
+//	field:contains, :startsWith, :endsWith=text
+//	                              whatever the case; repeated: any of them
 //	_where={"field":{"op":value}} a condition in JSON, in place of all others
 //	q=text                        some field contains the text, whatever the case
 //	_sort=a,b  _order=asc,desc    the order, or _sort=-a,b; equals stay in the order of the ID
@@ -29,6 +32,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"cars/internal/guard"
 	"cars/internal/sorted"
 )
 
@@ -64,15 +68,15 @@ type List struct {
 	Pieces [][]*sorted.Item // the slice that was asked for; only to be read
 	Total  int              // how many items there are before slicing
 
-	pool *pool // that held bytes are to be given back to
-	held int64
+	pool *guard.Pool // that held bytes are to be given back to
+	held int
 }
 
 // Release gives back the memory that the list takes in the budget of all lists. Call it
 // once, when the answer has been written. A nil list holds none.
 func (l *List) Release() {
 	if l != nil {
-		l.pool.held.Add(-l.held)
+		l.pool.Release(l.held)
 	}
 }
 
@@ -81,20 +85,26 @@ func (l *List) Release() {
 // shared by the cores that no other list needs. The errors have status 503: ctx is done,
 // too many lists are waiting for their turn, or too many are being answered.
 func (q *Query) Run(ctx context.Context, blocks [][]*sorted.Item) (*List, error) {
-	return q.run(ctx, lists, blocks)
+	return q.run(ctx, guard.Lists, blocks)
 }
 
-func (q *Query) run(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) run(ctx context.Context, p *guard.Pool, blocks [][]*sorted.Item) (*List, error) {
 	if len(q.conditions) == 0 && len(q.sortBy) == 0 {
-		total := count(blocks)
-		start, end := q.window(total)
-		return &List{Pieces: slice(blocks, start, end), Total: total, pool: p}, nil
+		list := &List{pool: p}
+		for _, block := range blocks {
+			list.Total += len(block)
+		}
+		start, end := q.window(list.Total)
+		if list.Pieces = blocks; start > 0 || end < list.Total {
+			list.Pieces = slice(blocks, start, end)
+		}
+		return list, nil
 	}
-	if len(blocks) > fewBlocks || q.slow {
-		if err := p.enter(ctx); err != nil {
+	if len(blocks) > guard.ShortList || q.slow {
+		if err := p.Enter(ctx); err != nil {
 			return nil, err
 		}
-		defer p.leave()
+		defer p.Leave()
 	}
 	find := q.filtered
 	if len(q.sortBy) > 0 && q.start < q.end {
@@ -104,17 +114,19 @@ func (q *Query) run(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*Lis
 	if err != nil {
 		return nil, err
 	}
-	if err := p.hold(list); err != nil {
+	start, end := q.window(list.Total)
+	list.pool, list.held = p, 8*max(0, end-start) // what pointers to the items take
+	if err := p.Hold(list.held); err != nil {
 		return nil, err
 	}
 	return list, nil
 }
 
 // filtered returns the matching items, in order of the ID.
-func (q *Query) filtered(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) filtered(ctx context.Context, p *guard.Pool, blocks [][]*sorted.Item) (*List, error) {
 	matching := make([][]*sorted.Item, len(blocks))
 	var total atomic.Int64
-	err := p.share(ctx, len(blocks), func(indexes iter.Seq[int]) {
+	err := p.Share(ctx, len(blocks), func(indexes iter.Seq[int]) {
 		var scratch []*sorted.Item
 		found := 0
 		for i := range indexes {
@@ -140,10 +152,10 @@ func (q *Query) filtered(ctx context.Context, p *pool, blocks [][]*sorted.Item) 
 }
 
 // sorted returns the matching items in the order that q asks for.
-func (q *Query) sorted(ctx context.Context, p *pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) sorted(ctx context.Context, p *guard.Pool, blocks [][]*sorted.Item) (*List, error) {
 	var mu sync.Mutex // guards selected and list
 	selected, list := sorted.NewSelection(q.sortBy, q.end), new(List)
-	err := p.share(ctx, len(blocks), func(indexes iter.Seq[int]) {
+	err := p.Share(ctx, len(blocks), func(indexes iter.Seq[int]) {
 		var scratch []*sorted.Item
 		mine, found := sorted.NewSelection(q.sortBy, q.end), 0
 		for i := range indexes {
@@ -181,12 +193,4 @@ func (q *Query) matching(scratch, block []*sorted.Item) []*sorted.Item {
 		}
 	}
 	return kept
-}
-
-// count returns how many items the blocks have.
-func count(blocks [][]*sorted.Item) (n int) {
-	for _, block := range blocks {
-		n += len(block)
-	}
-	return n
 }

@@ -36,11 +36,7 @@ func (p *parser) slice() error {
 	case page > 0 && limit == 0 && perPage == 0:
 		return malformed("_limit must be at least 1 with _page")
 	case page > 0:
-		q.page, q.size, q.envelope = page, 10, perPage > 0
-		if limit > 0 {
-			q.size = limit
-		}
-		q.size = cmp.Or(perPage, q.size)
+		q.page, q.size, q.envelope = page, cmp.Or(perPage, max(limit, 0), 10), perPage > 0
 		q.start, q.end = (page-1)*q.size, page*q.size
 	case end >= 0:
 		q.start, q.end = start, end

@@ -2,10 +2,11 @@ package query
 
 import (
 	"encoding/json"
-	"io"
 	"maps"
 	"slices"
 	"strings"
+
+	"cars/internal/strict"
 )
 
 // where reads _where: a condition in JSON, such as
@@ -15,9 +16,9 @@ import (
 // All members must hold. The key of a member is a field, a part of a field's path, or one
 // of or and and, whose value is an array of such objects.
 func (p *parser) where(text string) error {
-	value, err := readJSON(text)
-	object, ok := value.(map[string]any)
-	if err != nil || !ok {
+	value, ok := readJSON(text)
+	object, isObject := value.(map[string]any)
+	if !ok || !isObject {
 		return malformed(`_where must be an object in JSON, such as {"year":{"gte":2020}}`)
 	}
 	holds, err := p.whereObject("", object)
@@ -26,16 +27,11 @@ func (p *parser) where(text string) error {
 }
 
 // readJSON reads a value in JSON. Its numbers are json.Number.
-func readJSON(text string) (value any, err error) {
+func readJSON(text string) (value any, ok bool) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
-	if err := decoder.Decode(&value); err != nil {
-		return nil, err
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return nil, malformed("more than one value")
-	}
-	return value, nil
+	ok = json.Valid([]byte(text)) && decoder.Decode(&value) == nil
+	return value, ok
 }
 
 // whereObject returns the condition that all members of object hold. Prefix is the path
@@ -49,7 +45,7 @@ func (p *parser) whereObject(prefix string, object map[string]any) (condition, e
 		}
 		conditions = append(conditions, c)
 	}
-	return all(conditions), nil
+	return combined(all, conditions), nil
 }
 
 // whereMember returns the condition that a member of an object holds.
@@ -59,7 +55,8 @@ func (p *parser) whereMember(prefix, key string, value any) (condition, error) {
 	}
 	path := prefix + key
 	f, found := p.field(path)
-	if !found && !p.hasFieldsIn(path) {
+	within := func(f strict.Field) bool { return strings.HasPrefix(f.Name, path+".") }
+	if !found && !slices.ContainsFunc(p.table, within) {
 		return nil, malformed("_where: %q is no field; there are %s", path, p.fieldNames())
 	}
 	object, ok := value.(map[string]any)
@@ -85,7 +82,7 @@ func (p *parser) whereMember(prefix, key string, value any) (condition, error) {
 		}
 		conditions = append(conditions, c)
 	}
-	return all(conditions), nil
+	return combined(all, conditions), nil
 }
 
 // whereList returns the condition that one of the objects of a list holds, or all of
@@ -104,34 +101,18 @@ func (p *parser) whereList(prefix, key string, value any) (condition, error) {
 		}
 		conditions = append(conditions, c)
 	}
-	switch {
-	case !ok:
+	if !ok {
 		return nil, malformed("_where: %s%s must be an array of objects", prefix, key)
-	case key == "or":
-		return anyOf(conditions), nil
-	default:
-		return all(conditions), nil
 	}
-}
-
-// hasFieldsIn reports whether path is that of an object with fields.
-func (p *parser) hasFieldsIn(path string) bool {
-	for _, f := range p.table {
-		if strings.HasPrefix(f.Name, path+".") {
-			return true
-		}
-	}
-	return false
+	return combined(key == "or", conditions), nil
 }
 
 // scalars returns the texts and numbers of an operator's value, as parameters have them:
 // one, or for in any number in an array.
 func scalars(operator string, value any) (values []string, ok bool) {
 	list, isList := value.([]any)
-	if !isList {
+	if !isList || operator != "in" {
 		list = []any{value}
-	} else if operator != "in" {
-		return nil, false
 	}
 	for _, element := range list {
 		switch element := element.(type) {

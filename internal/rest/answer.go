@@ -57,7 +57,7 @@ var (
 	nosniff      = []string{"nosniff"}  // browsers must not guess its type
 	anyOrigin    = []string{"*"}        // pages of any origin may read it (Fetch standard, CORS protocol)
 	anyTiming    = []string{"*"}        // and its times, down to Server-Timing (W3C Resource Timing)
-	exposed      = []string{"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"}
+	exposed      = []string{"X-Total-Count, Catalogue-Version, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"}
 )
 
 // SetHeader sets the fields of every answer, errors and those without a body included.

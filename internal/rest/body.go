@@ -11,7 +11,7 @@ import (
 )
 
 // ReadBody reads the body of r, which must be of one of the media types, not
-// encoded and not larger than limit bytes. How slowly it may come is up to [Pace]. The
+// encoded and not larger than limit bytes. How slowly it may come is up to the server. The
 // only errors are of type [*Error].
 //
 // ReadBody refuses what it can before it reads: a client that sent

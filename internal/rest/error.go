@@ -68,6 +68,7 @@ func WriteError(w http.ResponseWriter, err error) {
 		e = Errorf(http.StatusInternalServerError, "Internal error")
 	}
 	h := w.Header()
+	delete(h, "Etag") // which would be that of the error (RFC 9110, section 8.8.3)
 	for name, value := range e.Header {
 		h.Set(name, value)
 	}

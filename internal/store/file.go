@@ -35,6 +35,10 @@ type File struct {
 	syncs   *ops.Histogram
 }
 
+// maxWrites is the most writes in a commit. From a few hundred on, a sync is no noticeable
+// part of what each costs. With more, the first would wait for the last without gain.
+const maxWrites = 1000
+
 // FileOptions say how a file is opened.
 type FileOptions struct {
 	ReadOnly bool                        // neither lock the file nor write to it
@@ -71,6 +75,9 @@ func OpenFile(path string, options FileOptions) (*File, State, error) {
 
 func (f *File) Commit(c Commit)      { f.commits <- c }
 func (f *File) Confirm()             {}
+func (f *File) Confirms() bool       { return false }
+func (f *File) Age() time.Duration   { return 0 }
+func (f *File) MaxWrites() int       { return maxWrites }
 func (f *File) Events() <-chan Event { return f.events }
 func (f *File) Shared() bool         { return false }
 

@@ -56,7 +56,7 @@ func readNote(r *strict.Reader, wrong strict.Problems) *sorted.Item {
 
 func newState(notes ...*sorted.Item) State {
 	list := sorted.NewList(notes)
-	return State{list, list.LastID() + 1}
+	return State{Items: list, NextID: list.LastID() + 1}
 }
 
 // A notices gathers what a file reports.
@@ -107,7 +107,7 @@ func (k *keeper) close(t *testing.T) {
 
 // commit has the file keep another list, and the IDs below nextID as used.
 func (k *keeper) commit(list sorted.List, nextID int) error {
-	after := State{list, max(k.state.NextID, nextID, list.LastID()+1)}
+	after := State{Items: list, NextID: max(k.state.NextID, nextID, list.LastID()+1)}
 	k.Commit(Commit{Before: k.state, After: after, Writes: 1})
 	e := <-k.Events()
 	if e.Err == nil {
@@ -192,11 +192,11 @@ func TestLinesMakeTheState(t *testing.T) {
 		many = append(many, newNote(2*i+1, fmt.Sprint("text ", i)))
 	}
 	for _, want := range []State{
-		{sorted.List{}, 1},
-		{sorted.List{}, 8},
-		{sorted.NewList(many), 4000},
-		{sorted.NewList(many), sorted.MaxID},
-		{sorted.NewList([]*sorted.Item{newNote(7, "\u2028"), newNote(sorted.MaxID, "C")}), sorted.MaxID + 1},
+		{Items: sorted.List{}, NextID: 1},
+		{Items: sorted.List{}, NextID: 8},
+		{Items: sorted.NewList(many), NextID: 4000},
+		{Items: sorted.NewList(many), NextID: sorted.MaxID},
+		{Items: sorted.NewList([]*sorted.Item{newNote(7, "\u2028"), newNote(sorted.MaxID, "C")}), NextID: sorted.MaxID + 1},
 	} {
 		path := filepath.Join(t.TempDir(), "notes.jsonl")
 		f, _, err := OpenFile(path, FileOptions{Initial: want, Read: readNote})
@@ -381,11 +381,11 @@ func TestEncode(t *testing.T) {
 		want  string
 	}{
 		{one, ""},
-		{State{one.Items, 9}, `{"delete":[8]}`},
-		{State{one.Items.Put(newNote(4, "d")), 5}, `{"put":[{"id":4,"text":"d"}]}`},
-		{State{one.Items.Put(newNote(4, "d")), 9}, `{"put":[{"id":4,"text":"d"}],"delete":[8]}`},
-		{State{one.Items.Delete(2).Put(newNote(1, "a")).Put(newNote(3, ">")), 4}, `{"put":[{"id":1,"text":"a"},{"id":3,"text":">"}],"delete":[2]}`},
-		{State{sorted.List{}, 4}, `{"delete":[1,2,3]}`},
+		{State{Items: one.Items, NextID: 9}, `{"delete":[8]}`},
+		{State{Items: one.Items.Put(newNote(4, "d")), NextID: 5}, `{"put":[{"id":4,"text":"d"}]}`},
+		{State{Items: one.Items.Put(newNote(4, "d")), NextID: 9}, `{"put":[{"id":4,"text":"d"}],"delete":[8]}`},
+		{State{Items: one.Items.Delete(2).Put(newNote(1, "a")).Put(newNote(3, ">")), NextID: 4}, `{"put":[{"id":1,"text":"a"},{"id":3,"text":">"}],"delete":[2]}`},
+		{State{Items: sorted.List{}, NextID: 4}, `{"delete":[1,2,3]}`},
 	} {
 		if got, _ := encode(one, test.after); string(got) != test.want {
 			t.Errorf("got %s, want %s", got, test.want)

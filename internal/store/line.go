@@ -104,7 +104,7 @@ type loader struct {
 	told   time.Time
 }
 
-func (l *loader) state() State { return State{l.items.List(), max(l.nextID, 1)} }
+func (l *loader) state() State { return State{Items: l.items.List(), NextID: max(l.nextID, 1)} }
 
 // apply does what an entry says.
 func (l *loader) apply(put []*sorted.Item, deleted []int) {

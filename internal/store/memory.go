@@ -1,6 +1,10 @@
 package store
 
-import "cars/internal/ops"
+import (
+	"time"
+
+	"cars/internal/ops"
+)
 
 // A Memory keeps nothing: what is committed lives as long as the process.
 type Memory struct {
@@ -12,6 +16,9 @@ func NewMemory() *Memory { return &Memory{make(chan Event, 1)} }
 
 func (m *Memory) Commit(Commit)            { m.events <- Event{Kind: Committed} }
 func (m *Memory) Confirm()                 {}
+func (m *Memory) Confirms() bool           { return false }
+func (m *Memory) Age() time.Duration       { return 0 }
+func (m *Memory) MaxWrites() int           { return maxWrites }
 func (m *Memory) Events() <-chan Event     { return m.events }
 func (m *Memory) Shared() bool             { return false }
 func (m *Memory) Failed() error            { return nil }

@@ -7,6 +7,7 @@ package store
 
 import (
 	"errors"
+	"time"
 
 	"cars/internal/ops"
 	"cars/internal/sorted"
@@ -16,6 +17,10 @@ import (
 type State struct {
 	Items  sorted.List
 	NextID int // the lowest ID that is above all that ever were in use
+
+	// Version names the state for good, if the store gives versions: then it is the same
+	// for all programs that share the store. "" leaves that to the owner.
+	Version string
 }
 
 // A Commit is a step from one state to another, to be made durable wholly or not at all.
@@ -29,14 +34,26 @@ type Commit struct {
 type Store interface {
 	// Commit makes c durable. It returns at once; an event of kind Committed tells the
 	// outcome. The owner makes one commit at a time, always from the newest state that
-	// it knows. A commit that changes nothing fails if c.Before is no longer the newest.
+	// it knows, with that state's Version in c.Before. A commit that changes nothing
+	// fails if c.Before is no longer the newest.
 	Commit(c Commit)
 
 	// Confirm asks whether the newest state that the owner knows is current. It returns at
 	// once. An event of kind Confirmed tells the outcome, and comes after those of
-	// all changes that others had made when Confirm was called. Only the owner of a
-	// shared store calls it, and makes one call at a time.
+	// all changes that others had made when Confirm was called. The owner calls it if
+	// Confirms says so, and makes one call at a time.
 	Confirm()
+
+	// Confirms reports whether the owner is to Confirm before it answers a read. If not,
+	// the newest state is good enough, and Age tells how old it may be.
+	Confirms() bool
+
+	// Age returns how long ago the newest state is known to have been current. It is 0 for
+	// a store that nobody else writes to. It is called by any goroutine.
+	Age() time.Duration
+
+	// MaxWrites returns the most writes that are to share a commit.
+	MaxWrites() int
 
 	// Events is the channel on which the store reports, in the order of what happened.
 	Events() <-chan Event
@@ -45,8 +62,9 @@ type Store interface {
 	// events are the outcomes of commits.
 	Shared() bool
 
-	// Failed returns why nothing can be stored until the program is started anew, or nil.
-	// It is called by any goroutine.
+	// Failed returns why nothing can be stored, or nil. A store that is not shared has then
+	// failed until the program is started anew; a shared one goes on trying. It is called
+	// by any goroutine.
 	Failed() error
 
 	// AddMetrics adds the store's metrics. They are read by any goroutine.
@@ -77,7 +95,8 @@ type Event struct {
 	// nothing can be stored.
 	Err error
 
-	State State // with Changed
+	State   State  // with Changed
+	Version string // with Committed: that of the new state, if the store gives versions
 }
 
 // ErrConflict says that others have written since the state by which a commit was made.

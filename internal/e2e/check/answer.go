@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,16 +93,13 @@ func isPreflight(r *http.Request) bool {
 // was sent.
 func checkHeader(r *http.Request, resp *http.Response, packed []byte) error {
 	want := map[string]string{
-		"Access-Control-Allow-Origin":   "*",
-		"Access-Control-Expose-Headers": "X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy",
+		"Access-Control-Expose-Headers": "X-Total-Count, Catalogue-Version, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy",
 		"Cache-Control":                 "no-cache",
+		"Timing-Allow-Origin":           "*",
 		"X-Content-Type-Options":        "nosniff",
 	}
 	if resp.StatusCode != http.StatusCreated {
 		want["Location"] = ""
-	}
-	if resp.Header.Get("Access-Control-Max-Age") != "" { // a preflight, which is not about content
-		want = map[string]string{"Access-Control-Allow-Origin": "*", "Vary": "Origin"}
 	}
 	if hasBody(r, resp) && !isMetrics(r, resp) {
 		want["Content-Length"] = strconv.Itoa(len(packed))
@@ -109,7 +107,7 @@ func checkHeader(r *http.Request, resp *http.Response, packed []byte) error {
 			want["Content-Type"] = "application/json"
 		}
 	}
-	var wrong []error
+	wrong := []error{checkReaders(r, resp), checkForms(r, resp)}
 	for name, value := range want {
 		if got := resp.Header.Get(name); got != value {
 			wrong = append(wrong, fmt.Errorf("%s: got %q, want %q", name, got, value))
@@ -118,9 +116,76 @@ func checkHeader(r *http.Request, resp *http.Response, packed []byte) error {
 	return errors.Join(wrong...)
 }
 
+// checkReaders wants the fields that say which pages may read the answer (Fetch
+// standard, CORS protocol): those of every origin or, if the page that asks may write,
+// that page alone and with credentials. Of /metrics, no page may read anything if the
+// server has no token.
+func checkReaders(r *http.Request, resp *http.Response) error {
+	h := resp.Header
+	origin := r.Header.Get("Origin")
+	readers, credentials := h.Get("Access-Control-Allow-Origin"), h.Get("Access-Control-Allow-Credentials")
+	varies := slices.Contains(strings.Split(h.Get("Vary"), ", "), "Origin")
+	mayWrite := resp.StatusCode < 300 && r.Method != "GET" && r.Method != "HEAD" && r.Method != "OPTIONS" ||
+		strings.Contains(h.Get("Access-Control-Allow-Methods"), "DELETE")
+	switch {
+	case len(h["Access-Control-Allow-Origin"]) > 1 || len(h["Vary"]) > 1:
+		return fmt.Errorf("more than one line: %q, %q", h["Access-Control-Allow-Origin"], h["Vary"])
+	case withoutSlash(r.URL.Path) == "/metrics" && h["Access-Control-Allow-Origin"] == nil && credentials == "":
+		return nil
+	case origin == "" && (readers != "*" || credentials != "" || varies):
+		return fmt.Errorf("readers are %q with credentials %q and Vary %q, but no page asked", readers, credentials, h.Get("Vary"))
+	case origin == "":
+		return nil
+	case !varies:
+		return fmt.Errorf("Vary: got %q, want Origin in it", h.Get("Vary"))
+	case readers == "*" && credentials == "" && (!mayWrite || origin == "null"):
+		return nil
+	case readers != origin || credentials != "true" || origin == "null":
+		return fmt.Errorf("readers are %q with credentials %q, but the page is of %q", readers, credentials, origin)
+	}
+	return nil
+}
+
+// forms are those that some fields have as the server sends them. The description does
+// not say as much, since proxies change them on the way.
+var forms = map[string]*regexp.Regexp{
+	"Etag":             regexp.MustCompile(`^"[0-9a-f]{16}(-gzip)?"$`), // strong
+	"Location":         regexp.MustCompile(`^(/[^/?#][^?#]*)?/api/cars/[1-9][0-9]*$`),
+	"Content-Location": regexp.MustCompile(`^(/[^/?#][^?#]*)?/api/cars(/[1-9][0-9]*)?$`),
+	"Vary":             regexp.MustCompile(`^(Origin|Accept-Encoding|Origin, Accept-Encoding)$`),
+}
+
+// checkForms wants the fields that have a form to have it, and lists to vary with what
+// their client accepts: compressed, they have another tag.
+func checkForms(r *http.Request, resp *http.Response) error {
+	for name, form := range forms {
+		if value := resp.Header.Get(name); value != "" && !form.MatchString(value) {
+			return fmt.Errorf("%s: got %q, want it to match %s", name, value, form)
+		}
+	}
+	etag, coding := resp.Header.Get("ETag"), resp.Header.Get("Content-Encoding")
+	if resp.StatusCode != http.StatusNotModified && strings.HasSuffix(etag, `-gzip"`) != (coding == "gzip") {
+		return fmt.Errorf("the tag %s is that of content with the encoding %q", etag, coding)
+	}
+	isList := withoutSlash(r.URL.Path) == "/api/cars" && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotModified)
+	if varies := strings.HasSuffix(resp.Header.Get("Vary"), "Accept-Encoding"); varies != isList && resp.StatusCode < 400 {
+		return fmt.Errorf("Vary: got %q, and that it is a list is %v", resp.Header.Get("Vary"), isList)
+	}
+	return nil
+}
+
+// withoutSlash returns a path without the slash at its end, which is as if it were not
+// there. Paths that begin or end in two are not like others.
+func withoutSlash(path string) string {
+	if path == "/" || strings.HasSuffix(path, "//") {
+		return path
+	}
+	return strings.TrimSuffix(path, "/")
+}
+
 // isMetrics reports whether an answer is text, whose length is not known beforehand.
 func isMetrics(r *http.Request, resp *http.Response) bool {
-	return r.URL.Path == "/metrics" && resp.StatusCode == http.StatusOK
+	return withoutSlash(r.URL.Path) == "/metrics" && resp.StatusCode == http.StatusOK
 }
 
 // checkContent wants JSON where there is to be some, in one line of its own, and errors
@@ -173,7 +238,7 @@ func Error(resp *http.Response, status int) error {
 // accepted to be one that it allows. What the description does not know must not be
 // there, whatever else may be the matter with r.
 func checkDescribed(r *http.Request, sent []byte, resp *http.Response, body []byte) error {
-	escaped := r.URL.EscapedPath()
+	escaped := withoutSlash(r.URL.EscapedPath())
 	op, known := Description.Find(r.Method, escaped)
 	_, err := web.Files.Open(strings.TrimPrefix(r.URL.Path, "/"))
 	switch {
@@ -190,6 +255,13 @@ func checkDescribed(r *http.Request, sent []byte, resp *http.Response, body []by
 		}
 		return nil
 	}
+	if asksForPage(r) && resp.StatusCode == http.StatusOK && r.Method == "GET" {
+		data, err := unwrapPage(body)
+		if err != nil {
+			return err
+		}
+		body = data
+	}
 	if err := Description.CheckAnswer(op, resp.StatusCode, resp.Header, body); err != nil {
 		return fmt.Errorf("%d is not as the description says: %w", resp.StatusCode, err)
 	}
@@ -202,4 +274,33 @@ func checkDescribed(r *http.Request, sent []byte, resp *http.Response, body []by
 		}
 	}
 	return nil
+}
+
+// brackets are those of arrays, which are as if they were not there.
+var brackets = regexp.MustCompile(`\[[0-9]*\]$`)
+
+// asksForPage reports whether a list is asked for as a page in an object: with _page and
+// _per_page, as json-server 1.x has it.
+func asksForPage(r *http.Request) bool {
+	given := map[string]bool{}
+	for name, values := range r.URL.Query() {
+		name = brackets.ReplaceAllString(name, "")
+		given[name] = given[name] || strings.Join(values, "") != ""
+	}
+	return withoutSlash(r.URL.Path) == "/api/cars" && given["_page"] && given["_per_page"]
+}
+
+// unwrapPage returns the list in the body of such an answer, which must be as the
+// description says.
+func unwrapPage(body []byte) ([]byte, error) {
+	var page any
+	if err := json.Unmarshal(body, &page); err != nil {
+		return nil, err
+	}
+	if err := Description.Validate(map[string]any{"$ref": "#/components/schemas/CarPage"}, page); err != nil {
+		return nil, fmt.Errorf("the page is not as the description says: %w", err)
+	}
+	var list struct{ Data json.RawMessage }
+	err := json.Unmarshal(body, &list)
+	return list.Data, err
 }

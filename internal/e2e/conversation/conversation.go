@@ -20,6 +20,7 @@
 // starts another one for the requests below it. All other lines with one # are comments.
 //
 // A request is sent to localhost, and its body as JSON, unless its header says otherwise.
+// One whose first line ends in HTTP/1.0 is sent so, and without Host.
 //
 // Of an answer, the status and the header fields that are named must be as written; a
 // field without a value must be missing. Its body, if one is given, is compared as JSON
@@ -178,7 +179,12 @@ const (
 func (e exchange) request(known variables) (whole, body []byte, err error) {
 	body = []byte(known.expand(strings.TrimSpace(e.body)))
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", known.expand(e.method), known.expand(e.target))
+	target, isOld := strings.CutSuffix(known.expand(e.target), " HTTP/1.0")
+	version := "HTTP/1.1"
+	if isOld {
+		version = "HTTP/1.0"
+	}
+	fmt.Fprintf(&b, "%s %s %s\r\n", known.expand(e.method), target, version)
 	given := make(map[string]bool)
 	for _, line := range e.header {
 		line = known.expand(line)
@@ -186,7 +192,7 @@ func (e exchange) request(known variables) (whole, body []byte, err error) {
 		given[strings.ToLower(name)] = true
 		b.WriteString(line + "\r\n")
 	}
-	if !given["host"] {
+	if !given["host"] && !isOld {
 		b.WriteString("Host: localhost\r\n")
 	}
 	if !given["content-type"] && len(body) > 0 {

@@ -109,6 +109,10 @@ Content-Type: text/plain
 Host: x
 
 HTTP 403
+
+GET /a HTTP/1.0
+
+HTTP 200
 `)
 	if err != nil || len(all) != 2 || len(all[0].exchanges) != 2 || all[0].server != defaultServer || all[1].server != "cars -read-only" {
 		t.Fatalf("got %+v, %v", all, err)
@@ -128,6 +132,10 @@ HTTP 403
 	if want := "DELETE /a HTTP/1.1\r\nContent-Type: text/plain\r\nHost: x\r\nContent-Length: 0\r\n\r\n"; string(whole) != want {
 		t.Errorf("got %q, want %q", whole, want)
 	}
+	whole, _, _ = all[1].exchanges[1].request(nil)
+	if want := "GET /a HTTP/1.0\r\nContent-Length: 0\r\n\r\n"; string(whole) != want {
+		t.Errorf("got %q, want %q", whole, want)
+	}
 }
 
 // TestPlay has a small server, of which each conversation but the first expects something
@@ -136,8 +144,9 @@ func TestPlay(t *testing.T) {
 	server := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		maps.Copy(w.Header(), http.Header{
 			"Access-Control-Allow-Origin":   {"*"},
-			"Access-Control-Expose-Headers": {"X-Total-Count, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
+			"Access-Control-Expose-Headers": {"X-Total-Count, Catalogue-Version, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
 			"Cache-Control":                 {"no-cache"},
+			"Timing-Allow-Origin":           {"*"},
 			"X-Content-Type-Options":        {"nosniff"},
 			"Content-Type":                  {"application/json"},
 			"Content-Length":                {"19"},

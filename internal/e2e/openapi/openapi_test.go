@@ -35,6 +35,7 @@ const described = `{
     "examples": {"odd": {"value": {"schema": {"odd": 1}}}},
     "responses": {
       "Things": {
+        "x-content": {"text/event-stream": {"schema": {"type": "string", "pattern": "^data: "}}},
         "headers": {"Total": {"schema": {"type": "integer", "minimum": 1}}},
         "content": {"application/json": {
           "schema": {"type": "array", "items": {"$ref": "#/components/schemas/Thing"}},
@@ -52,6 +53,7 @@ const described = `{
           "exact": {"const": {"a": [1]}},
           "flag": {"type": "boolean"},
           "half": {"type": "number"},
+          "either": {"oneOf": [{"type": "integer"}, {"type": "string", "maxLength": 2}, {"minimum": 5, "type": "number"}]},
           "both": {"allOf": [{"minimum": 1}, {"maximum": 2, "items": {"minimum": 3}}]}
         },
         "patternProperties": {"_gt$": {"type": "number"}, "^no": false}
@@ -98,6 +100,8 @@ func TestCheckAnswer(t *testing.T) {
 		{"GET /things", 200, list, `[{"id":1}`, "unexpected end"},
 		{"GET /things", 200, list, ``, "unexpected end"},
 		{"GET /things", 200, list, `{"id":1}`, "type"},
+		{"GET /things", 200, "Content-Type: text/event-stream", "data: 7", ""},
+		{"GET /things", 200, "Content-Type: text/event-stream", "7", "pattern"},
 		{"HEAD /things/1", 200, "", ``, ""},
 		{"GET /things/1", 304, `Etag: "7"`, "", ""},
 		{"GET /things/1", 304, `Etag: 7`, "", "Etag"},
@@ -157,6 +161,11 @@ func TestBodies(t *testing.T) {
 		`{"id":1,"flag":0}`:            "type",
 		`{"id":1,"half":0.5}`:          "",
 		`{"id":1,"half":{}}`:           "type",
+		`{"id":1,"either":2}`:          "",
+		`{"id":1,"either":"ab"}`:       "",
+		`{"id":1,"either":5.5}`:        "",
+		`{"id":1,"either":"abc"}`:      "0 schemas of oneOf fit",
+		`{"id":1,"either":7}`:          "2 schemas of oneOf fit",
 		`{"id":1,"both":2}`:            "",
 		`{"id":1,"both":0}`:            "minimum",
 		`{"id":1,"both":3}`:            "maximum",
@@ -175,10 +184,11 @@ func TestWhatCannotBeUsedIsNotRead(t *testing.T) {
 		{`"minimum"`, `"exclusiveMinimum"`, "exclusiveMinimum is not a known keyword"},
 		{`"const": {"a"`, `"not": {"a"`, "#/components/schemas/Thing/properties/exact: "},
 		{`"_gt$": {"type"`, `"_gt$": {"title"`, "title"},
+		{`"maxLength": 2}, {`, `"maxLength": 2, "not": 1}, {`, "not is"},
 		{`[{"minimum": 1}`, `[{"multipleOf": 1}`, "multipleOf"},
 		{`"items": {"minimum": 3}`, `"items": {"uniqueItems": true}`, "uniqueItems"},
 		{`additionalProperties": {"type"`, `additionalProperties": {"if"`, "if is"},
-		{`"items": {"$ref": "#/components/schemas/Thing"}`, `"items": {"oneOf": []}`, "oneOf"},
+		{`"items": {"$ref": "#/components/schemas/Thing"}`, `"items": {"anyOf": []}`, "anyOf"},
 		{`"$ref": "#/components/schemas/Thing"`, `"$ref": "#/components/schemas/Nothing"`, "Nothing leads nowhere"},
 		{`"$ref": "#/components/responses/Things"`, `"$ref": "#/components/responses/Nothing"`, "Nothing leads nowhere"},
 		{`"$ref": "#/paths/~1"`, `"$ref": "#/paths/~1d"`, "leads nowhere"},

@@ -28,7 +28,7 @@ func (d *Document) checkSchema(schema any, at string) error {
 			}
 		case []any:
 			for i, member := range want {
-				if keyword == "allOf" {
+				if keyword == "allOf" || keyword == "oneOf" {
 					below[fmt.Sprint(i)] = member
 				}
 			}
@@ -79,6 +79,20 @@ func (d *Document) obey(schema object, keyword string, want, value any) error {
 			if err := d.Validate(schema, value); err != nil {
 				return err
 			}
+		}
+		return nil
+	case "oneOf":
+		var errs []error
+		fitting := 0
+		for _, schema := range want.([]any) {
+			if err := d.Validate(schema, value); err == nil {
+				fitting++
+			} else {
+				errs = append(errs, err)
+			}
+		}
+		if fitting != 1 {
+			return fmt.Errorf("%d schemas of oneOf fit: %w", fitting, errors.Join(errs...))
 		}
 		return nil
 	case "items":

@@ -1,4 +1,4 @@
-package rest
+package guard
 
 import (
 	"errors"
@@ -160,7 +160,7 @@ func (w *pacedWriter) Write(p []byte) (n int, err error) {
 	}
 	w.size += n
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("rest: cut off after %d bytes, since the client took the answer too slowly: %w", w.size, err)
+		err = fmt.Errorf("guard: cut off after %d bytes, since the client took the answer too slowly: %w", w.size, err)
 	}
 	return n, err
 }

@@ -1,4 +1,4 @@
-package query
+package guard
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"cars/internal/rest"
 )
 
-// A pool bounds what all lists together take: cores while they are made, memory while
+// A Pool bounds what all lists together take: cores while they are made, memory while
 // they are being answered.
 //
 // All cores but one (and one at least) are for lists: each list has one, and more lists
@@ -19,7 +19,7 @@ import (
 // not hear of for up to 20 ms: it looks at the network only when a core has nothing to
 // do. A list that is alone borrows the others' cores and that one, too, until another
 // list comes.
-type pool struct {
+type Pool struct {
 	cores   int
 	turns   chan struct{} // a token for each list that has its turn
 	waiting atomic.Int64  // lists that have none yet
@@ -27,17 +27,18 @@ type pool struct {
 	held    atomic.Int64  // bytes that lists hold until they are released
 }
 
-func newPool(cores int) *pool {
-	return &pool{cores: cores, turns: make(chan struct{}, max(1, cores-1))}
+// NewPool returns a pool for a process that uses that many cores.
+func NewPool(cores int) *Pool {
+	return &Pool{cores: cores, turns: make(chan struct{}, max(1, cores-1))}
 }
 
-// lists is the pool of this process, since the cores and the memory are the process's.
-var lists = newPool(runtime.GOMAXPROCS(0))
+// Lists is the pool of this process, since the cores and the memory are the process's.
+var Lists = NewPool(runtime.GOMAXPROCS(0))
 
 const (
-	// fewBlocks is up to how many blocks are worked on at once, by the caller alone, if no
-	// expression makes that slow. They take less than a millisecond.
-	fewBlocks = 4
+	// ShortList is up to how many blocks of a thousand items a list is short. Nobody
+	// needs a turn for it: it takes less than a millisecond.
+	ShortList = 4
 
 	// maxWaiting is how many lists may wait. The longest take some 50 ms, so that the
 	// last of them waits for a few seconds. Later ones had better come back.
@@ -52,8 +53,9 @@ const (
 	freeHeld = 4 << 10
 )
 
-// enter waits for a list's turn.
-func (p *pool) enter(ctx context.Context) error {
+// Enter waits for a list's turn. Leave ends it. The errors have status 503: ctx is done, or
+// too many lists are waiting.
+func (p *Pool) Enter(ctx context.Context) error {
 	defer p.waiting.Add(-1)
 	if p.waiting.Add(1) > maxWaiting {
 		return unavailable("Too many lists are being made")
@@ -66,20 +68,24 @@ func (p *pool) enter(ctx context.Context) error {
 	}
 }
 
-// leave ends a list's turn.
-func (p *pool) leave() { <-p.turns }
+// Leave ends a list's turn.
+func (p *Pool) Leave() { <-p.turns }
 
-// hold takes what list needs out of the budget.
-func (p *pool) hold(list *List) error {
-	list.pool = p
-	if list.held = 8 * int64(count(list.Pieces)); list.held <= freeHeld {
-		list.held = 0
-	}
-	if p.held.Add(list.held) > maxHeld && list.held > 0 {
-		list.Release()
+// Hold takes bytes out of the budget, until Release gives them back. The error has status
+// 503: too much is held already.
+func (p *Pool) Hold(bytes int) error {
+	if bytes > freeHeld && p.held.Add(int64(bytes)) > maxHeld {
+		p.Release(bytes)
 		return unavailable("Too many lists are being answered")
 	}
 	return nil
+}
+
+// Release gives bytes back that Hold took.
+func (p *Pool) Release(bytes int) {
+	if bytes > freeHeld {
+		p.held.Add(-int64(bytes))
+	}
 }
 
 // unavailable returns an error for a client that may ask again in a second.
@@ -89,10 +95,11 @@ func unavailable(message string) error {
 	return err
 }
 
-// share calls work in the caller's goroutine, and in others if cores are free. The
+// Share calls work in the caller's goroutine, and in others if cores are free. The
 // indexes 0 to n-1 are divided among the calls. Each call gets its own in ascending
-// order. Between two, other requests have their chance.
-func (p *pool) share(ctx context.Context, n int, work func(indexes iter.Seq[int])) error {
+// order. Between two, other requests have their chance. The caller has its turn. The error
+// is that of a client that has gone.
+func (p *Pool) Share(ctx context.Context, n int, work func(indexes iter.Seq[int])) error {
 	var next atomic.Int64
 	until := func(stop func() bool) iter.Seq[int] {
 		return func(yield func(int) bool) {
@@ -106,7 +113,7 @@ func (p *pool) share(ctx context.Context, n int, work func(indexes iter.Seq[int]
 		}
 	}
 	var helping sync.WaitGroup
-	for n > fewBlocks && p.borrow() {
+	for n > ShortList && p.borrow() {
 		helping.Go(func() {
 			defer p.helpers.Add(-1)
 			work(until(p.wanted))
@@ -122,7 +129,7 @@ func (p *pool) share(ctx context.Context, n int, work func(indexes iter.Seq[int]
 
 // borrow takes a core that no list needs, if there is one. It is given back to
 // p.helpers.
-func (p *pool) borrow() bool {
+func (p *Pool) borrow() bool {
 	if p.helpers.Add(1); p.wanted() {
 		p.helpers.Add(-1)
 		return false
@@ -131,6 +138,6 @@ func (p *pool) borrow() bool {
 }
 
 // wanted reports whether the cores that helpers have borrowed are wanted back.
-func (p *pool) wanted() bool {
+func (p *Pool) wanted() bool {
 	return p.waiting.Load() > 0 || len(p.turns)+int(p.helpers.Load()) > p.cores
 }

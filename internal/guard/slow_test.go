@@ -1,4 +1,4 @@
-package rest
+package guard
 
 import (
 	"bufio"
@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cars/internal/rest"
 )
 
 // pipes is a listener for connections without a network, on which time is that of the
@@ -248,10 +250,10 @@ func TestSlowBodies(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					read := make(chan int, 1) // what the server has come to
 					listener := servePaced(t, func(w http.ResponseWriter, r *http.Request) {
-						body, err := ReadBody(w, r, limit, "application/json")
+						body, err := rest.ReadBody(w, r, limit, "application/json")
 						if err != nil {
-							read <- err.(*Error).Status
-							WriteError(w, err)
+							read <- err.(*rest.Error).Status
+							rest.WriteError(w, err)
 							return
 						}
 						read <- http.StatusOK
@@ -316,8 +318,8 @@ func (b *slowBody) Read(p []byte) (int, error) {
 func TestNextRequestHasItsOwnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		listener := servePaced(t, func(w http.ResponseWriter, r *http.Request) {
-			if _, err := ReadBody(w, r, 100, "application/json"); err != nil {
-				WriteError(w, err)
+			if _, err := rest.ReadBody(w, r, 100, "application/json"); err != nil {
+				rest.WriteError(w, err)
 			}
 		})
 		client := listener.dial()
@@ -343,7 +345,7 @@ func TestRefusalIsRead(t *testing.T) {
 	patient := slowest
 	patient.patience = time.Minute // the machine may be busy
 	server := httptest.NewServer(patient.pace(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		WriteError(w, Errorf(http.StatusForbidden, "no"))
+		rest.WriteError(w, rest.Errorf(http.StatusForbidden, "no"))
 	})))
 	defer server.Close()
 	client, err := net.Dial("tcp", server.Listener.Addr().String())

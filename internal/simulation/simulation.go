@@ -1,0 +1,118 @@
+// Package simulation makes a server as slow, and as unreliable, as the real one it stands
+// in for. It knows neither what the server does nor how it waits.
+package simulation
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"cars/internal/query"
+	"cars/internal/rest"
+)
+
+// MaxDelay bounds the processing time that can be asked for, so that the server's write
+// timeout can leave room for the longest.
+const MaxDelay = time.Minute
+
+// Settings are those of a server. With Delay 0 nothing is simulated: no request waits, and
+// none fails.
+type Settings struct {
+	Delay  time.Duration // processing time of a request that asks for none, 0 to MaxDelay
+	Jitter time.Duration // up to this much more, uniformly at random; 0 to MaxDelay
+	Fail   float64       // the fraction of requests that fail, 0 to 1
+}
+
+// AddFlags adds the flags that change s.
+func (s *Settings) AddFlags(set *flag.FlagSet) {
+	set.DurationVar(&s.Delay, "delay", s.Delay, "processing `time` of every request, as a real database would cost;\n0 turns all simulation off")
+	set.DurationVar(&s.Jitter, "jitter", s.Jitter, "up to this much more processing `time`, at random")
+	set.Float64Var(&s.Fail, "fail", s.Fail, "answer this `fraction` of requests with 503, after their processing time and\nbefore they touch anything")
+}
+
+// Check returns an error, a sentence for the user, about a flag that is out of range.
+func (s Settings) Check() error {
+	switch {
+	case s.Delay < 0 || s.Delay > MaxDelay:
+		return fmt.Errorf("invalid value %q for flag -delay: must be from 0 to 1m", s.Delay)
+	case s.Jitter < 0 || s.Jitter > MaxDelay:
+		return fmt.Errorf("invalid value %q for flag -jitter: must be from 0 to 1m", s.Jitter)
+	case !(s.Fail >= 0 && s.Fail <= 1): // NaN is not, either
+		return fmt.Errorf("invalid value \"%v\" for flag -fail: must be from 0 to 1", s.Fail)
+	}
+	return nil
+}
+
+// Useless returns the flags that have no effect.
+func (s Settings) Useless() (flags []string) {
+	if s.Delay == 0 && s.Jitter > 0 {
+		flags = append(flags, "-jitter")
+	}
+	if s.Delay == 0 && s.Fail > 0 {
+		flags = append(flags, "-fail")
+	}
+	return flags
+}
+
+// Asked is what a request asks for. The zero value asks for nothing.
+type Asked struct {
+	delay *time.Duration // its own processing time
+	fail  int            // the status with which it is to fail, untouched, after that; 0 for none
+	Never bool           // neither to wait nor to fail, as one that has done so already
+}
+
+// Read reads what r asks for in its query: _delay, in milliseconds, and _fail.
+func Read(r *http.Request) (asked Asked, err error) {
+	if r.URL.RawQuery == "" { // as in nearly all requests for one item
+		return asked, nil
+	}
+	values, err := query.Values(r.URL.RawQuery)
+	if err != nil {
+		return asked, err
+	}
+	ms, err := query.Int(values, "_delay", 0, int(MaxDelay.Milliseconds()), -1)
+	if err != nil {
+		return asked, err
+	}
+	if ms >= 0 {
+		asked = After(time.Duration(ms) * time.Millisecond)
+	}
+	asked.fail, err = query.Int(values, "_fail", 400, 599, 0)
+	return asked, err
+}
+
+// After asks for a processing time.
+func After(delay time.Duration) Asked { return Asked{delay: &delay} }
+
+// AsksForDelay reports whether r may ask for a processing time.
+func AsksForDelay(r *http.Request) bool {
+	return strings.Contains(r.URL.RawQuery, "_delay") || strings.Contains(r.URL.RawQuery, "%") && r.URL.Query().Has("_delay")
+}
+
+// Time returns how long a request waits before it is processed.
+func (s Settings) Time(asked Asked) time.Duration {
+	switch {
+	case s.Delay == 0, asked.Never:
+		return 0
+	case asked.delay != nil:
+		return *asked.delay
+	default:
+		return s.Delay + rand.N(s.Jitter+1)
+	}
+}
+
+// Failure returns the error with which a request is to fail, a [rest.Error], or nil.
+func (s Settings) Failure(asked Asked) error {
+	if s.Delay == 0 || asked.Never || asked.fail == 0 && (s.Fail == 0 || rand.Float64() >= s.Fail) {
+		return nil
+	}
+	err := rest.Errorf(cmp.Or(asked.fail, http.StatusServiceUnavailable), "Simulated failure")
+	if err.Status == http.StatusTooManyRequests || err.Status == http.StatusServiceUnavailable {
+		err.RetryAfter = 1
+	}
+	return err
+}

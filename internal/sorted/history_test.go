@@ -1,0 +1,62 @@
+package sorted
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+func TestHistoryIsBounded(t *testing.T) {
+	var h History
+	var lists []List
+	list := NewList([]*Item{newItem(1)})
+	for i := range 2 * maxPast {
+		next := list.Put(newItem(1 + i%3))
+		h.Add(fmt.Sprint(i), list, next)
+		lists = append(lists, list)
+		list = next
+	}
+	for i, want := range lists {
+		got, found := h.Find(fmt.Sprint(i))
+		if wantFound := i >= maxPast; found != wantFound {
+			t.Fatalf("list %d of %d is known: %v, want %v", i, len(lists), found, wantFound)
+		} else if found && got.Hash() != want.Hash() {
+			t.Fatalf("list %d is another", i)
+		}
+	}
+	if _, found := h.Find(""); found {
+		t.Error("found a list without a name")
+	}
+}
+
+// TestHistoryForgetsLargeChanges: it must not keep a whole catalogue that was replaced.
+func TestHistoryForgetsLargeChanges(t *testing.T) {
+	newOf := func(n int) List {
+		items := make([]*Item, n)
+		for i := range items {
+			items[i] = newItem(i + 1)
+		}
+		return NewList(items)
+	}
+	var h History
+	small, half, large := newOf(1), newOf(maxReplaced*2/3), newOf(maxReplaced+1)
+	h.Add("small", small, half)
+	h.Add("half", half, newOf(maxReplaced*2/3))
+	if _, found := h.Find("small"); !found {
+		t.Error("forgot what there was room for")
+	}
+	h.Add("another half", newOf(maxReplaced*2/3), newOf(3))
+	if _, found := h.Find("half"); found {
+		t.Error("remembers more items than it is to")
+	}
+	if _, found := h.Find("another half"); !found {
+		t.Error("forgot the last change, for which there was room")
+	}
+	h.Add("large", large, List{})
+	for _, name := range []string{"another half", "large"} {
+		if _, found := h.Find(name); found {
+			t.Errorf("remembers %q across a change that is too large", name)
+		}
+	}
+	runtime.KeepAlive(large)
+}

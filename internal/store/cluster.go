@@ -1,0 +1,434 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cars/internal/etcd"
+	"cars/internal/journal"
+	"cars/internal/ops"
+	"cars/internal/sorted"
+)
+
+// A Cluster keeps items in etcd, for as many programs as there are. Each has all of them
+// in memory, and follows what the others do.
+//
+// One key, the state, stands for all: every commit compares the revision that has changed
+// the state last, and puts the state anew, in the same transaction as the items. That
+// revision is the version of the whole, and commits happen one after the other. The keys
+// are
+//
+//	PREFIX/state                     {"batch":"5f3a…-17","nextId":34,"generation":"5f3a…-2"}
+//	PREFIX/GENERATION/0000000000000007   an item, by its ID, in JSON
+//	PREFIX/writing/GENERATION        with a lease: a generation that is being written
+//
+// What is too large for one transaction is written as another generation, which nobody sees
+// until the state names it.
+//
+// One goroutine, in run, has the newest state and decides the order of events. It waits for
+// nothing: other goroutines ask etcd and bring it the answers.
+type Cluster struct {
+	options ClusterOptions
+	client  *etcd.Client
+	keys    keys
+	name    string             // of this program; its batches and generations begin with it
+	ctx     context.Context    // of all goroutines
+	cancel  context.CancelFunc // called by run when it ends
+	others  sync.WaitGroup     // goroutines beside run
+
+	commits  chan Commit   // the owner sends, run receives, Close closes; has room for the one commit under way
+	confirms chan struct{} // the owner sends, run receives; has room for the one confirmation under way
+	events   chan Event    // run sends, the owner receives
+	outcomes chan outcome  // goroutines that commit send, run receives
+	answers  chan question // goroutines that ask send, run receives
+	steps    chan step     // the goroutine that follows sends, run receives; each has one of its own
+	cleaned  chan error    // the goroutine that cleans sends, run receives
+	done     chan struct{} // run closes
+
+	// Of the goroutine in run.
+	state      State
+	stored     value                      // what stands in etcd at the state's key
+	revision   int64                      // that put it there
+	seen       int64                      // up to which the watch has brought everything
+	writing    map[string]*sorted.Builder // generations that others write, if all of them was seen
+	reloading  bool                       // the state is to be loaded: what the watch brought did not suffice
+	unfollow   context.CancelFunc         // ends the goroutine that follows
+	followedAt time.Time
+	outbox     []Event       // for the owner, who may be busy
+	pending    *pending      // the commit under way; nil if there is none
+	staged     *staged       // a generation that waits for its commit
+	batches    int           // how many there were
+	took       time.Duration // by the last transaction
+	turn       *time.Timer   // fires when the commit under way may be sent
+	wonAt      time.Time     // when this program has committed last
+	beatenAt   time.Time     // when another has
+	questions  []question    // that are answered, and wait for the watch
+	asking     int           // questions without an answer
+	askedAt    time.Time
+	cleanAt    time.Time // when to look for leftovers; zero: no need
+	cleaning   bool
+	told       string // what an operator was told last
+	closing    bool
+
+	// For other goroutines.
+	freshAt    atomic.Int64          // Unix time in ns at which the state was current
+	failure    atomic.Pointer[error] // why nothing can be stored
+	metrics    atomic.Pointer[clusterMetrics]
+	conflicts  atomic.Uint64
+	committed  atomic.Uint64
+	confirmed  atomic.Uint64
+	reloads    atomic.Uint64
+	initialize sync.Once
+}
+
+// ClusterOptions say how etcd is used.
+type ClusterOptions struct {
+	Etcd       etcd.Options
+	Prefix     string                      // with which all keys begin
+	Initial    State                       // what a prefix without a state gets
+	Read       ReadItem                    // reads an item
+	Notify     func(notice journal.Notice) // is told what an operator should know
+	LocalReads bool                        // reads need no confirmation
+	Retry      time.Duration               // how long to try at the start; 0: 30 s
+	times      *times                      // for tests
+}
+
+// times are how long things may take.
+type times struct {
+	patience  time.Duration // for etcd to answer, while it does
+	impatient time.Duration // for etcd to answer, once it has not
+	beat      time.Duration // between two questions whether the state is current, if nobody asks
+	tick      time.Duration // between two looks at what takes too long
+	leftovers time.Duration // until what another has left behind is deleted
+}
+
+var defaultTimes = times{patience: 5 * time.Second, impatient: 1500 * time.Millisecond, beat: time.Second, tick: 100 * time.Millisecond, leftovers: 10 * time.Second}
+
+type clusterMetrics struct {
+	writes, seconds *ops.Histogram
+	requests        *ops.Counters
+}
+
+// A question is whether the state is current. It is answered by the revision of the
+// newest state, and settled when the watch has brought that.
+type question struct {
+	owner    bool // it is the owner's
+	asked    time.Time
+	known    int64 // the revision of the state that was here then
+	revision int64 // the answer
+	err      error // or why there is none
+	answered time.Time
+	deadline time.Time
+}
+
+// OpenCluster connects to etcd and returns what is there. If there is nothing, one
+// of all programs that try puts in the initial state.
+func OpenCluster(options ClusterOptions) (*Cluster, State, error) {
+	if options.times == nil {
+		options.times = &defaultTimes
+	}
+	if options.Retry == 0 {
+		options.Retry = 30 * time.Second
+	}
+	random := make([]byte, 8)
+	rand.Read(random)
+	c := &Cluster{
+		options:  options,
+		keys:     keys(options.Prefix),
+		name:     hex.EncodeToString(random),
+		commits:  make(chan Commit, 1),
+		confirms: make(chan struct{}, 1),
+		events:   make(chan Event, 8),
+		outcomes: make(chan outcome),
+		answers:  make(chan question),
+		cleaned:  make(chan error),
+		done:     make(chan struct{}),
+		writing:  make(map[string]*sorted.Builder),
+		turn:     time.NewTimer(0),
+	}
+	c.options.Etcd.Observe = c.observe
+	c.client = etcd.New(c.options.Etcd)
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	s, err := c.open()
+	if err != nil {
+		c.cancel()
+		return nil, State{}, err
+	}
+	c.state, c.stored, c.revision, c.seen = s.state, s.stored, s.revision, s.seen
+	c.freshAt.Store(s.asked.UnixNano())
+	c.cleanAt = time.Now().Add(c.options.times.leftovers / 2)
+	c.follow()
+	go c.run()
+	return c, c.state, nil
+}
+
+// open loads the state, or makes one, and tries for a while to do that.
+func (c *Cluster) open() (*snapshot, error) {
+	deadline := time.Now().Add(c.options.Retry)
+	for first := true; ; first = false {
+		s, err := c.load(c.ctx, sorted.List{}, c.options.times.impatient)
+		if err == nil && s.revision == 0 {
+			name := c.name + "-0"
+			o := c.transact(c.ctx, Commit{After: c.options.Initial}, name, value{Generation: name}, 0, nil, c.options.times.patience)
+			if err = o.err; err == nil {
+				continue // this program has made it, or another
+			}
+		}
+		var e *etcd.Error
+		switch {
+		case err == nil:
+			return s, nil
+		case errors.As(err, &e) && e.Final() && !e.Lost(), time.Now().After(deadline), !errors.As(err, &e):
+			return nil, err
+		case first:
+			c.tell(slog.LevelWarn, fmt.Sprintf("etcd does not answer; it is tried for %s", c.options.Retry), err)
+		}
+		time.Sleep(min(c.options.times.beat, 200*time.Millisecond))
+	}
+}
+
+func (c *Cluster) Commit(commit Commit) { c.commits <- commit }
+func (c *Cluster) Confirm()             { c.confirms <- struct{}{} }
+func (c *Cluster) Confirms() bool       { return !c.options.LocalReads }
+func (c *Cluster) Events() <-chan Event { return c.events }
+func (c *Cluster) Shared() bool         { return true }
+func (c *Cluster) MaxWrites() int       { return etcd.MaxOps - 1 } // and the state
+
+// Age returns how long ago the newest state is known to have been current.
+func (c *Cluster) Age() time.Duration { return time.Since(time.Unix(0, c.freshAt.Load())) }
+
+// Failed returns why nothing can be stored at present. Local reads go on meanwhile, so that
+// they are no reason to send clients to another server.
+func (c *Cluster) Failed() error {
+	if err := c.failure.Load(); err != nil && !c.options.LocalReads {
+		return *err
+	}
+	return nil
+}
+
+func (c *Cluster) AddMetrics(r *ops.Registry) {
+	counter := func(name, help string, n *atomic.Uint64) {
+		r.Counter(name, help, func() float64 { return float64(n.Load()) })
+	}
+	counter("cars_etcd_commits_total", "Batches that were committed.", &c.committed)
+	counter("cars_etcd_conflicts_total", "Batches that were judged again because another server was first.", &c.conflicts)
+	counter("cars_etcd_confirmations_total", "Times that the catalogue here was found to be current.", &c.confirmed)
+	counter("cars_etcd_reloads_total", "Times that the whole catalogue was loaded anew.", &c.reloads)
+	r.Gauge("cars_etcd_age_seconds", "Time since the catalogue here was known to be current.", func() float64 { return c.Age().Seconds() })
+	c.metrics.Store(&clusterMetrics{
+		requests: r.Counters("cars_etcd_requests_total", "Requests to etcd, and whether they were answered.", "member", "answered"),
+		writes:   r.Histogram("cars_etcd_commit_writes", "Writes in a batch that was committed.", 1, 2, 4, 8, 16, 32, 64, 128),
+		seconds:  r.Histogram("cars_etcd_commit_seconds", "Time that etcd took to commit a batch.", 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+	})
+}
+
+func (c *Cluster) observe(member string, ok bool) {
+	if m := c.metrics.Load(); m != nil {
+		m.requests.Add(ops.Values{member, strconv.FormatBool(ok)})
+	}
+}
+
+// Close ends the store when the last commit has ended.
+func (c *Cluster) Close() error {
+	close(c.commits)
+	<-c.done
+	c.others.Wait()
+	c.client.Close()
+	return nil
+}
+
+// run has the newest state.
+func (c *Cluster) run() {
+	defer close(c.done)
+	defer c.cancel()
+	tick := time.NewTicker(c.options.times.tick)
+	defer tick.Stop()
+	for !c.closing || c.pending != nil {
+		events, next := c.next()
+		select {
+		case events <- next:
+			c.outbox = c.outbox[1:]
+		case commit, ok := <-c.commits:
+			c.begin(commit, ok)
+		case <-c.turn.C: // settle sends
+		case o := <-c.outcomes:
+			c.ended(o)
+		case <-c.confirms:
+			c.ask(true)
+		case q := <-c.answers:
+			c.answered(q)
+		case s := <-c.steps:
+			c.followed(s)
+		case err := <-c.cleaned:
+			c.swept(err)
+		case <-tick.C:
+			c.tick()
+		}
+		c.settle()
+	}
+	for _, e := range c.outbox { // the owner may have ended
+		select {
+		case c.events <- e:
+		default:
+		}
+	}
+}
+
+// next is the owner's channel and the event to send, if there is one.
+func (c *Cluster) next() (chan<- Event, Event) {
+	if len(c.outbox) == 0 {
+		return nil, Event{}
+	}
+	return c.events, c.outbox[0]
+}
+
+func (c *Cluster) report(e Event) { c.outbox = append(c.outbox, e) }
+
+// spawn runs f beside run.
+func (c *Cluster) spawn(f func()) {
+	c.others.Add(1)
+	go func() { defer c.others.Done(); f() }()
+}
+
+// patience is how long etcd may take to answer. While it is known not to answer, nobody
+// waits for long.
+func (c *Cluster) patience() time.Duration {
+	if c.failure.Load() != nil {
+		return c.options.times.impatient
+	}
+	return c.options.times.patience
+}
+
+// tick looks for what takes too long, and asks whether the state is current if nobody has
+// for a while: that finds out that there is no quorum any more, or again.
+func (c *Cluster) tick() {
+	now := time.Now()
+	if c.asking == 0 && len(c.questions) == 0 && now.Sub(c.askedAt) >= c.options.times.beat {
+		c.ask(false)
+	}
+	if !c.cleaning && !c.cleanAt.IsZero() && now.After(c.cleanAt) {
+		c.cleaning, c.cleanAt = true, time.Time{}
+		c.spawn(func() {
+			select {
+			case c.cleaned <- c.clean():
+			case <-c.ctx.Done():
+			}
+		})
+	}
+}
+
+// cleanSoon has somebody's leftovers deleted in a while, if nobody else does that.
+func (c *Cluster) cleanSoon(after time.Duration) {
+	if at := time.Now().Add(after); c.cleanAt.IsZero() || at.Before(c.cleanAt) {
+		c.cleanAt = at
+	}
+}
+
+func (c *Cluster) swept(err error) {
+	c.cleaning = false
+	if err != nil {
+		c.cleanSoon(c.options.times.leftovers)
+	}
+}
+
+// ask asks etcd for the revision of the newest state.
+func (c *Cluster) ask(owner bool) {
+	now := time.Now()
+	q := question{owner: owner, asked: now, known: c.revision, deadline: now.Add(c.patience())}
+	c.asking++
+	c.askedAt = now
+	c.spawn(func() {
+		ctx, cancel := context.WithDeadline(c.ctx, q.deadline)
+		defer cancel()
+		var kv *etcd.KeyValue
+		if kv, q.err = c.readState(ctx, 0); q.err == nil {
+			q.revision = kv.ModRevision
+		}
+		select {
+		case c.answers <- q:
+		case <-c.ctx.Done():
+		}
+	})
+}
+
+func (c *Cluster) answered(q question) {
+	c.asking--
+	q.answered = time.Now()
+	if q.err == nil && q.revision < q.known {
+		c.reload() // an older state than one that was seen before: from a backup
+	}
+	c.questions = append(c.questions, q)
+}
+
+// settle tells the owner what is certain by now.
+func (c *Cluster) settle() {
+	now := time.Now()
+	c.settlePending(now)
+	kept := c.questions[:0]
+	for _, q := range c.questions {
+		switch {
+		case q.err == nil && c.has(q.revision):
+			c.fine(q.asked)
+			c.confirmed.Add(1)
+		case q.err == nil && now.Before(q.deadline):
+			if now.Sub(q.answered) > c.options.times.impatient && now.Sub(c.followedAt) > c.options.times.impatient && !c.reloading {
+				c.follow() // the watch brings nothing
+			}
+			kept = append(kept, q)
+			continue
+		case q.err == nil:
+			q.err = errors.New("store: the watch of etcd brings nothing")
+			fallthrough
+		default:
+			c.fail(q.err)
+		}
+		if q.owner {
+			c.report(Event{Kind: Confirmed, Err: notConfirmed(q.err)})
+		}
+	}
+	c.questions = kept
+}
+
+// has reports whether the state here is that of a revision, or a newer one.
+func (c *Cluster) has(revision int64) bool { return !c.reloading && c.revision >= revision }
+
+// fine notes that etcd answers, and that the state was current at an instant.
+func (c *Cluster) fine(at time.Time) {
+	c.freshAt.Store(max(c.freshAt.Load(), at.UnixNano()))
+	if c.failure.Swap(nil) != nil {
+		c.tell(slog.LevelInfo, "etcd answers again", nil)
+	}
+	c.told = ""
+}
+
+// fail notes that nothing can be stored at present.
+func (c *Cluster) fail(err error) {
+	if c.ctx.Err() != nil {
+		return
+	}
+	if c.failure.Swap(&err) == nil {
+		c.tell(slog.LevelError, "etcd does not answer; it is tried again", err)
+	}
+}
+
+// tell tells an operator something, unless it was the last thing told.
+func (c *Cluster) tell(level slog.Level, message string, err error) {
+	text := message
+	attrs := []slog.Attr{slog.String("prefix", c.options.Prefix)}
+	if err != nil {
+		text += err.Error()
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	if text != c.told && c.options.Notify != nil {
+		c.options.Notify(journal.Notice{Level: level, Message: message, Attrs: attrs})
+	}
+	c.told = text
+}
