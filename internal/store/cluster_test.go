@@ -509,7 +509,6 @@ func TestClusterDiesWhileItReplaces(t *testing.T) {
 	if got := len(f.Keys("test/notes/")); got != 2+1+1+3*128 {
 		t.Errorf("got %d keys: the test does not reach what it tests", got)
 	}
-	f.Fault(nil)
 	if got := render(b.read(t)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
