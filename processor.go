@@ -279,7 +279,7 @@ func (p *processor) judge() {
 	}
 	b := &batch{after: p.catalogue, began: p.woke}
 	taken := 0
-	for ; taken < len(p.writes) && len(b.turns) < p.store.MaxWrites(); taken++ {
+	for ; taken < len(p.writes) && len(b.turns) < p.store.MaxWrites() && !b.whole; taken++ {
 		if t := p.writes[taken]; !t.abandoned() {
 			b.add(t, p.maxCars)
 		}
@@ -347,8 +347,11 @@ func (p *processor) committed(e store.Event) {
 		p.catalogue.NextID = max(p.catalogue.NextID, b.after.NextID)
 	}
 	for i, t := range b.turns {
-		if err != nil {
-			b.responses[i] = CarResponse{Error: err}
+		switch resp := &b.responses[i]; {
+		case err != nil:
+			*resp = CarResponse{Error: err}
+		case b.whole && i == len(b.turns)-1:
+			resp.catalogue = p.catalogue // with its version
 		}
 		p.reply(t, b.responses[i])
 	}

@@ -131,7 +131,6 @@ func (l *loader) apply(put []*sorted.Item, deleted []int) {
 func (l *loader) decode(entry []byte, checked bool) (apply func(), err error) {
 	var put []*sorted.Item
 	var deleted []int
-	indexes := make(map[int]int) // in put, by ID; only for an entry that is not checked
 	wrong := strict.Problems{}
 	r := strict.NewReader(entry)
 	r.Subject = "It"
@@ -140,19 +139,13 @@ func (l *loader) decode(entry []byte, checked bool) (apply func(), err error) {
 		case name == "put" && checked:
 			r.Array(func(int) { put = append(put, l.read(r, nil)) })
 		case name == "put":
-			r.Array(func(i int) {
-				inItem := strict.Problems{}
+			r.Objects("put", wrong, func(inItem strict.Problems) (id int) {
 				item := l.read(r, inItem)
 				if item.ID == 0 {
 					inItem.Note("id", "is required")
-				} else if other, taken := indexes[item.ID]; taken {
-					inItem.Note("id", fmt.Sprintf("is also that of [%d]", other))
-				}
-				indexes[item.ID] = i
-				for path, problem := range inItem {
-					wrong.Note(fmt.Sprintf("put[%d].%s", i, path), problem)
 				}
 				put = append(put, item)
+				return item.ID
 			})
 		case name == "delete":
 			r.Array(func(i int) {

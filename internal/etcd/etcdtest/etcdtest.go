@@ -138,11 +138,12 @@ func (c *Cluster) Backup() any {
 	return c.store.clone()
 }
 
-// Restore makes everything as it was in a backup.
-func (c *Cluster) Restore(backup any) {
+// Restore makes everything as it was in a backup, and calls then before anybody can ask.
+func (c *Cluster) Restore(backup any, then func()) {
 	c.do(func() {
 		c.store = backup.(*history).clone()
 		c.ended++
+		then()
 	})
 }
 
@@ -157,14 +158,15 @@ func (c *Cluster) Keys(prefix string) (keys []string) {
 }
 
 // Put puts a value at a key, as somebody else may. An empty one deletes the key.
-func (c *Cluster) Put(key, value string) {
-	c.do(func() {
-		if value == "" {
-			c.store.apply([]op{{Delete: &span{Key: []byte(key)}}})
-			return
-		}
-		c.store.apply([]op{{Put: &put{Key: []byte(key), Value: []byte(value)}}})
-	})
+func (c *Cluster) Put(key, value string) { c.do(func() { c.Change(key, value) }) }
+
+// Change is Put for a caller within Restore.
+func (c *Cluster) Change(key, value string) {
+	if value == "" {
+		c.store.apply([]op{{Delete: &span{Key: []byte(key)}}})
+		return
+	}
+	c.store.apply([]op{{Put: &put{Key: []byte(key), Value: []byte(value)}}})
 }
 
 // Count returns how many requests for a path there were.
