@@ -347,13 +347,12 @@ func (p *processor) committed(e store.Event) {
 		p.catalogue.NextID = max(p.catalogue.NextID, b.after.NextID)
 	}
 	for i, t := range b.turns {
-		switch resp := &b.responses[i]; {
-		case err != nil:
+		resp := &b.responses[i]
+		if err != nil {
 			*resp = CarResponse{Error: err}
-		case b.whole && i == len(b.turns)-1:
-			resp.catalogue = p.catalogue // with its version
 		}
-		p.reply(t, b.responses[i])
+		resp.catalogue.Version = p.catalogue.Version // all writes of a batch have made the same
+		p.reply(t, *resp)
 	}
 }
 

@@ -23,7 +23,7 @@ var contentTypes = map[string]string{
 // policy lets a page load what this server has and nothing else, keeps it out of frames
 // of other pages, and has the browser refuse scripts that would make HTML of texts
 // (Content Security Policy Level 3, Trusted Types).
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' http://*.localhost:*; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // AddFiles adds the routes of the files of fsys. index.html is at /, others are at their
