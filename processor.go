@@ -386,9 +386,10 @@ func (p *processor) giveUp() {
 	})
 }
 
-// underWay returns how long the batch has been under way, or 0 if there is none.
+// underWay returns how long the batch has been under way, or 0 if there is none. A store
+// that is shared sets limits itself: a large batch may take it long without any fault.
 func (p *processor) underWay() time.Duration {
-	if p.batch == nil {
+	if p.batch == nil || p.store.Shared() {
 		return 0
 	}
 	return time.Since(p.batch.began)

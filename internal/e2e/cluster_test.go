@@ -432,7 +432,7 @@ func TestCheckerCatches(t *testing.T) {
 			c.pace = time.Millisecond
 			var err error
 			for try := 0; try < 5 && err == nil; try++ {
-				clients := &check.Clients{Number: 8, Requests: 100, Send: c.send, Bulk: 200}
+				clients := &check.Clients{Number: 8, Requests: 60, Send: c.send, Bulk: 200}
 				var first check.Catalogue
 				if first, err = clients.Start(); err != nil {
 					t.Fatal(err)
