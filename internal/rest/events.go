@@ -22,11 +22,11 @@ type Events struct {
 }
 
 const (
-	// keepAlive is how often a stream says something, or proxies take it for dead.
+	// keepAlive is the longest silence of a stream. Proxies cut off one that is silent for long.
 	keepAlive = 15 * time.Second
 
-	// eventPatience is longer than keepAlive, since HTTP/2 ends a stream whose deadline has
-	// passed even if nothing is being written.
+	// eventPatience is how long a client may take to read an event. It is longer than
+	// keepAlive: HTTP/2 ends a stream whose deadline passes even while nothing is written.
 	eventPatience = 2 * keepAlive
 )
 
@@ -36,16 +36,16 @@ func StartEvents(w http.ResponseWriter) *Events {
 	h := w.Header()
 	SetHeader(h)
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache, no-transform") // a proxy that compresses would wait for more
-	h.Set("X-Accel-Buffering", "no")                 // and so would nginx, even without
+	h.Set("Cache-Control", "no-cache, no-transform") // a proxy that compresses would hold events back
+	h.Set("X-Accel-Buffering", "no")                 // nginx would do so even without compression
 	e.connection.SetReadDeadline(time.Time{})        // an error means that there are no deadlines, as in tests
 	w.WriteHeader(http.StatusOK)
 	e.event = append(e.event, "retry: 1000\n"...) // ms until a client tries again
 	return e
 }
 
-// Send sends an event. data is on one line. An error says that the client is gone, or does
-// not read.
+// Send sends an event. data must be on one line. An error says that the client has gone,
+// or does not read.
 func (e *Events) Send(name, id string, data []byte) error {
 	e.event = append(append(e.event, "event: "...), name...)
 	e.event = append(append(e.event, "\nid: "...), id...)
@@ -53,8 +53,8 @@ func (e *Events) Send(name, id string, data []byte) error {
 	return e.flush()
 }
 
-// Wait waits until the channel is closed, and keeps the connection alive meanwhile, by
-// comments, which clients ignore. An error says that the client is gone.
+// Wait returns when the channel is closed. Meanwhile it keeps the connection alive by
+// comments, which clients ignore. An error says that the client has gone.
 func (e *Events) Wait(ctx context.Context, closed <-chan struct{}) error {
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()

@@ -1,8 +1,8 @@
 package sorted
 
-// A History is the lists that were before, by their names. They share most items with
-// each other and with the newest, so that it takes memory only for items that were
-// replaced. The zero value is empty.
+// A History holds earlier lists, by name. They share most items with each other and with
+// the newest list, so a History takes memory only for items that were replaced. The zero
+// value is empty.
 type History struct {
 	past     []past // from the oldest on
 	replaced int    // items in past that are in no newer list
@@ -14,15 +14,15 @@ type past struct {
 	replaced int // items that are in no newer list
 }
 
-// How far a History goes back: so many lists, and so many items that were replaced. With
-// items of 1 kB that is some 15 MB, and 60 if lists are of a million items.
+// A History goes back as far as both of these allow: the number of lists, and of items that
+// were replaced. With items of 1 kB it takes some 15 MB; 60 MB if lists have a million items.
 const (
 	maxPast     = 1000
 	maxReplaced = 10_000
 )
 
-// Add adds a list whose place another takes. A change that replaces more items than are
-// to be remembered leaves nothing to go back to.
+// Add adds a list that another replaces. If that replaces more items than a History may
+// keep, the History is empty afterwards.
 func (h *History) Add(name string, list, next List) {
 	p := past{name: name, list: list}
 	for old := range Changes(list, next) {
@@ -38,7 +38,7 @@ func (h *History) Add(name string, list, next List) {
 	h.replaced += p.replaced
 	for len(h.past) > maxPast || h.replaced > maxReplaced {
 		h.replaced -= h.past[0].replaced
-		h.past[0] = past{} // or the array would keep it alive
+		h.past[0] = past{} // otherwise the array would keep it alive
 		h.past = h.past[1:]
 	}
 }

@@ -5,10 +5,10 @@ import (
 	"strconv"
 )
 
-// Step returns what is to be told of the way from one list to another, as far as matches
-// holds, or nil if that is nothing: an object such as {"put":[{…}],"delete":[7]}, as a line
-// of the file has it. An item that has come to match, or has changed and matches still, is
-// put. One that matches no longer is among the deleted.
+// Step returns the changes from one list to another of the items for which matches is true,
+// or nil if there are none: an object such as {"put":[{…}],"delete":[7]}, as in a line of
+// the file. put has each item that matches, and is new, has changed or did not match before.
+// delete has the ID of each item that matched before, and is gone or does not match after.
 func Step(before, after List, matches func(*Item) bool) []byte {
 	var step, deleted []byte
 	for old, now := range Changes(before, after) {
