@@ -8,6 +8,7 @@ package guard
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -41,6 +42,7 @@ type Options struct {
 	Vital  func(path string) bool     // whether there is always room for a path
 	Long   func(r *http.Request) bool // whether a client asks to stay inside for long; nil: none does
 	Stream func(r *http.Request) bool // whether the answer to a client does not end; nil: each does
+	Ending context.Context            // ends the streams when it is done; nil: it never is
 
 	// Report is told of preflights that were refused. Their answer does not show it,
 	// and the page that asked sees nothing at all. Nil: nobody is told.
@@ -184,6 +186,14 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, next http.Handler)
 		if g.streams.Add(1) > int64(g.MaxStreams) {
 			return tooMany("%d streams are open already, as many as -max-streams allows; try again", g.MaxStreams)
 		}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		if g.Ending != nil {
+			defer context.AfterFunc(g.Ending, cancel)()
+		}
+		stream, outer := r.WithContext(ctx), r
+		defer func() { outer.Pattern = stream.Pattern }() // which those around the guard look at
+		r = stream
 	} else {
 		defer g.inFlight.Add(-1)
 		if g.inFlight.Add(1) > int64(g.MaxInFlight) {
