@@ -5,6 +5,7 @@ package events
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -53,6 +54,7 @@ func Start(w http.ResponseWriter, r *http.Request) *Stream {
 	h.Set("X-Accel-Buffering", "no")                 // and so would nginx, even without
 	s.connection.SetReadDeadline(time.Time{})        // an error means that there are no deadlines, as in tests
 	w.WriteHeader(http.StatusOK)
+	io.WriteString(w, "retry: 1000\n\n") // ms until a client tries again; it goes with the first event
 	s.silenced = context.AfterFunc(s.ctx, func() {
 		s.connection.SetWriteDeadline(time.Now().Add(lastWords))
 		close(s.ended)
