@@ -47,9 +47,10 @@ type client struct {
 	deadline time.Time
 	stuck    bool          // from now on, writes wait for their deadline
 	moved    chan struct{} // closed and made anew when the deadline is another
+	enough   func(int)     // is told how much has been sent
 }
 
-func newClient() *client { return &client{header: http.Header{}, moved: make(chan struct{})} }
+func newClient() *client { return &client{header: http.Header{}, moved: make(chan struct{}), enough: func(int) {}} }
 
 func (c *client) Header() http.Header { return c.header }
 func (c *client) WriteHeader(int)     {}
@@ -82,6 +83,7 @@ func (c *client) Write(b []byte) (int, error) {
 		c.mu.Lock()
 	}
 	c.writes = append(c.writes, time.Now())
+	defer func() { c.enough(c.got.Len()) }()
 	return c.got.Write(b)
 }
 
@@ -396,6 +398,42 @@ func TestSourceFails(t *testing.T) {
 		synctest.Wait()
 		if got := feed.open.Load(); got != 0 {
 			t.Errorf("%d streams are open", got)
+		}
+	})
+}
+
+// FuzzSince has clients come with every version: they go on from there if it is known, or
+// else read the list again, and nothing that they send is among the events.
+func FuzzSince(f *testing.F) {
+	for _, since := range []string{"", "v0", "v1", "v9", "\n\nevent: change", "v1\r", strings.Repeat("v1", 5000)} {
+		f.Add(since)
+	}
+	s := newSource(1)
+	old := s.newest().Items
+	s.put(2, "b")
+	var history sorted.History
+	history.Add("v0", old, s.newest().Items)
+	history.Add("v1", s.newest().Items, s.newest().Items)
+	const start, change = "retry: 1000\n\nevent: ready\n", "event: change\nid: v1\ndata: {\"put\":[{\"2\":\"b\"}],\"delete\":[]}\n\n"
+	want := map[string]string{"": start + "id: v1\ndata: {}\n\n", "v1": start + "id: v1\ndata: {}\n\n", "v0": start + "id: v0\ndata: {}\n\n" + change}
+	f.Fuzz(func(t *testing.T, since string) {
+		before, known := history.Find(since)
+		want, ok := want[since]
+		if !ok {
+			want = start + "data: {}\n\nevent: reset\nid: v1\ndata: {}\n\n"
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		c := newClient()
+		c.enough = func(n int) {
+			if n >= len(want) {
+				cancel()
+			}
+		}
+		all := func(*sorted.Item) bool { return true }
+		NewFeed().Follow(c, httptest.NewRequestWithContext(ctx, "GET", "/", nil), s.newest(), Follower{Since: since, Before: before, Known: known, Matches: all, Newest: s.ask})
+		if got := c.got.String(); got != want {
+			t.Errorf("%q: got %q, want %q", since, got, want)
 		}
 	})
 }
