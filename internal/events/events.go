@@ -96,8 +96,9 @@ func (s *Stream) Send(name, id string, data func(b []byte) []byte) error {
 }
 
 // Wait waits until the channel is closed. It keeps the connection alive meanwhile, by
-// comments, which clients ignore. An error is as that of Send.
-func (s *Stream) Wait(closed <-chan struct{}) error {
+// comments, which clients ignore, but for the id. From that they go on: nobody may know
+// the one that their last event had any longer. An error is as that of Send.
+func (s *Stream) Wait(closed <-chan struct{}, id string) error {
 	for {
 		s.timer.Reset(keepAlive)
 		select {
@@ -106,7 +107,7 @@ func (s *Stream) Wait(closed <-chan struct{}) error {
 		case <-s.ctx.Done():
 			return s.ctx.Err()
 		case <-s.timer.C:
-			if err := s.write([]byte(":\n\n")); err != nil {
+			if err := s.write([]byte(":\nid: " + id + "\n\n")); err != nil {
 				return err
 			}
 		}

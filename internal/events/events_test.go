@@ -50,7 +50,9 @@ type client struct {
 	enough   func(int)     // is told how much has been sent
 }
 
-func newClient() *client { return &client{header: http.Header{}, moved: make(chan struct{}), enough: func(int) {}} }
+func newClient() *client {
+	return &client{header: http.Header{}, moved: make(chan struct{}), enough: func(int) {}}
+}
 
 func (c *client) Header() http.Header { return c.header }
 func (c *client) WriteHeader(int)     {}
@@ -283,14 +285,14 @@ func TestCommentsKeepAStreamAlive(t *testing.T) {
 		time.Sleep(15*time.Second - 1)
 		check(t, c, ``)
 		time.Sleep(1)
-		check(t, c, `:`)
+		check(t, c, `: id: v0`)
 		time.Sleep(30 * time.Second)
-		check(t, c, `: | :`)
+		check(t, c, `: id: v0 | : id: v0`)
 		s.put(1, "b")
 		time.Sleep(15 * time.Second)
 		check(t, c, `change id: v1 data: {"put":[{"1":"b"}],"delete":[]}`)
 		time.Sleep(stepInterval)
-		check(t, c, `:`)
+		check(t, c, `: id: v1`)
 		end()
 	})
 }

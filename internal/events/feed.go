@@ -77,7 +77,7 @@ func (f *Feed) Follow(w http.ResponseWriter, r *http.Request, now State, client 
 	for reset := version == ""; ; reset = false {
 		spread := time.Duration(f.open.Load()) * streamShare
 		next := time.Now().Add(max(stepInterval, spread))
-		if s.tell(told, now, client.Matches, reset) != nil || s.Wait(now.Changed) != nil {
+		if s.tell(told, now, client.Matches, reset) != nil || s.Wait(now.Changed, now.Version) != nil {
 			return
 		}
 		told = now.Items
