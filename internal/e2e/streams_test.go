@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,11 +13,15 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -480,4 +486,248 @@ func TestFollowersHaveWhatTheServerHas(t *testing.T) {
 func (s *server) skippingLog() *server {
 	s.skipLog()
 	return s
+}
+
+// TestStreamsHaveRoomOfTheirOwn: no part in -max-in-flight, a bound and a gauge of their
+// own, and none in the histogram of durations.
+func TestStreamsHaveRoomOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0", "-max-in-flight", "1", "-max-streams", "10").skippingLog()
+	const durations = "http_request_duration_seconds_count"
+	wait := func(open float64) {
+		t.Helper()
+		for late := time.Now().Add(patience); s.metric(t, "cars_streams_open") != open; {
+			if time.Now().After(late) {
+				t.Fatalf("%v streams are open, want %v", s.metric(t, "cars_streams_open"), open)
+			}
+		}
+	}
+	var open []*stream
+	for i := range 10 {
+		one, err := openStream(t.Context(), client, s.url+[]string{"/api/cars", "/api/cars/"}[i%2], "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, one)
+		defer one.close()
+	}
+	wait(10)
+	before := s.metric(t, durations)
+	s.wantCar(t, "/api/cars/1")
+	if one, err := openStream(t.Context(), client, s.url+"/api/cars", ""); err == nil || !strings.Contains(err.Error(), "status 503") || !strings.Contains(err.Error(), "as many as -max-streams allows") {
+		t.Errorf("one stream too many: got %v, %v", one, err)
+	}
+	open[0].close()
+	wait(9)
+	for _, one := range open {
+		one.close()
+	}
+	wait(0)
+	// Each reading counts those before: the two above, and the refused stream.
+	asked := 0.0
+	if got := s.metric(t, durations) - before; got < 3 {
+		t.Errorf("%v durations, want those of a car, of a refusal and of metrics", got)
+	}
+	_, text, err := s.get("/metrics")
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, `http_requests_total{`) && strings.Contains(line, `route="/api/cars"`) && strings.Contains(line, `code="200"`) {
+			fmt.Sscan(line[strings.LastIndexByte(line, ' '):], &asked)
+		}
+	}
+	if err != nil || asked != 10 {
+		t.Errorf("%v streams were counted under their route, %v, want 10", asked, err)
+	}
+	total := 0.0
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, `http_requests_total{`) {
+			n := 0.0
+			fmt.Sscan(line[strings.LastIndexByte(line, ' '):], &n)
+			total += n
+		}
+	}
+	if got := metricIn(text, durations); got != total-10 {
+		t.Errorf("%v durations of %v requests, want all but those of 10 streams", got, total)
+	}
+}
+
+// metricIn returns the value of a metric without labels.
+func metricIn(text, name string) (value float64) {
+	_, rest, _ := strings.Cut(text, "\n"+name+" ")
+	fmt.Sscan(rest, &value)
+	return value
+}
+
+// TestStreamsPassTheGuard: Host and rate are asked when one opens.
+func TestStreamsPassTheGuard(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0", "-rate", "0.001")
+	opened, refused := 0, ""
+	for refused == "" {
+		one, err := openStream(t.Context(), client, s.url+"/api/cars", "")
+		if err != nil {
+			refused = err.Error()
+			break
+		}
+		defer one.close()
+		if opened++; opened > 10 {
+			t.Fatal("the rate does not count streams")
+		}
+	}
+	if opened == 0 || !strings.Contains(refused, "status 429") {
+		t.Errorf("after %d streams: got %q, want 429", opened, refused)
+	}
+	conn := s.dial(t, "GET /api/cars HTTP/1.1\r\nHost: evil.example\r\nAccept: text/event-stream\r\n\r\n")
+	wantErrorStatus(t, conn, 403)
+}
+
+func wantErrorStatus(t *testing.T, conn net.Conn, status int) {
+	t.Helper()
+	if resp, body := answer(t, bufio.NewReader(conn)); resp.StatusCode != status || !json.Valid([]byte(body)) {
+		t.Errorf("got %d %s, want %d", resp.StatusCode, body, status)
+	}
+}
+
+// TestStreamsHaveNoOrder: what sorts or slices is named and refused, before any event.
+func TestStreamsHaveNoOrder(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0")
+	for query, named := range map[string]string{
+		"_sort=year": "_sort", "_sort=-year&_order=asc": "_sort", "_start=1": "_start", "_end=3": "_end", "_limit=3": "_limit",
+		"_page=1": "_page", "_page=1&_per_page=5": "_page", "year_gte=abc": "year_gte", "_where={": "_where", "_delay=x": "_delay",
+	} {
+		_, err := openStream(t.Context(), client, s.url+"/api/cars?"+query, "")
+		if err == nil || !strings.Contains(err.Error(), "status 400") || !strings.Contains(err.Error(), named) {
+			t.Errorf("%s: got %v, want 400 and %s", query, err, named)
+		}
+	}
+}
+
+// TestStreamsEndWithTheServer at once, whether or not their clients read.
+func TestStreamsEndWithTheServer(t *testing.T) {
+	t.Parallel()
+	cert, key, trust := selfSigned(t)
+	for name, args := range map[string][]string{"HTTP/1.1": nil, "HTTPS": {"-tls-cert", cert, "-tls-key", key}, "HTTP/2": {"-tls-cert", cert, "-tls-key", key}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, append(args, "-delay", "0", "-log-level", "info")...)
+			c := trusting(t, trust, name == "HTTP/2")
+			var reading sync.WaitGroup
+			for range 20 {
+				one, err := openStream(t.Context(), c, s.url+"/api/cars", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer one.close()
+				if e, err := one.next(); e.name != "ready" || err != nil {
+					t.Fatal(e, err)
+				}
+				reading.Go(func() {
+					for {
+						if _, err := one.next(); err != nil {
+							if err != io.EOF {
+								t.Errorf("the stream of a client that reads ended with %v, want a proper end", err)
+							}
+							return
+						}
+					}
+				})
+			}
+			if name != "HTTPS" { // for TLS, the client would have to be written here
+				stuckStreams(t, s, c, 5, name == "HTTP/2")
+			}
+			began := time.Now()
+			s.signal(t, syscall.SIGTERM)
+			reading.Wait()
+			if state := s.wait(t); !state.Success() {
+				t.Errorf("the server ended with %v, want exit status 0", state)
+			}
+			if took := time.Since(began); took > 4*time.Second { // much less than the 9.5 s after which it cuts off
+				t.Errorf("the stop took %v, want about half a second", took)
+			} else {
+				t.Log("the stop took ", took)
+			}
+		})
+	}
+}
+
+// stuckStreams opens streams whose clients read no more than the header, and returns when
+// the server waits for them: they have no room for another event.
+func stuckStreams(t *testing.T, s *server, c *http.Client, n int, http2 bool) {
+	t.Helper()
+	for range n {
+		if http2 {
+			one, err := openStream(t.Context(), c, s.url+"/api/cars", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(one.close)
+			continue
+		}
+		conn := s.dial(t, "GET /api/cars HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+		conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		io.ReadFull(conn, make([]byte, 100))
+	}
+	// 100 kB each, twelve a second or more: what the kernels take is full after 6 MB.
+	var all []car
+	for id := range 14 {
+		one := carOf(2 * id)
+		one.ID = id + 1
+		all = append(all, one)
+	}
+	for i := range 120 {
+		for id := range all {
+			all[id].Price = i*14 + id
+		}
+		req, _ := http.NewRequest("PUT", s.url+"/api/cars", strings.NewReader(encode(all)))
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		time.Sleep(25 * time.Millisecond) // or two would be one step
+	}
+}
+
+// TestStreamThroughACompressingProxy: one that gathers what it compresses must leave
+// streams alone, and is told so. Nothing here compresses them.
+func TestStreamThroughACompressingProxy(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0")
+	to, _ := url.Parse(s.url)
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.ModifyResponse = func(resp *http.Response) error {
+		if strings.Contains(resp.Header.Get("Cache-Control"), "no-transform") {
+			return nil
+		}
+		body, err := io.ReadAll(resp.Body) // to the end
+		var packed bytes.Buffer
+		zw := gzip.NewWriter(&packed)
+		zw.Write(body)
+		zw.Close()
+		resp.Body, resp.ContentLength = io.NopCloser(&packed), int64(packed.Len())
+		resp.Header.Set("Content-Encoding", "gzip")
+		return err
+	}
+	front := httptest.NewServer(proxy)
+	defer front.CloseClientConnections()
+	one, err := openStream(t.Context(), &http.Client{Transport: &http.Transport{DisableCompression: true}}, front.URL+"/api/cars?category=SUV", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.close()
+	for name, want := range map[string]string{"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", "Cache-Control": "no-cache, no-transform", "Content-Encoding": "", "Content-Length": "", "Access-Control-Allow-Origin": "*"} {
+		if got := one.resp.Header.Get(name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	s.wantStatus(t, 200, "PATCH", "/api/cars/1", `{"category":"SUV"}`)
+	ready, err1 := one.next()
+	put, err2 := one.next()
+	s.wantStatus(t, 200, "PATCH", "/api/cars/1", `{"category":"Sedan"}`)
+	deleted, err3 := one.next()
+	if ready.name != "ready" || !strings.HasPrefix(put.data, `{"put":[{"id":1,`) || deleted.data != `{"put":[],"delete":[1]}` || errors.Join(err1, err2, err3) != nil {
+		t.Errorf("got %+v, %+v, %+v, %v", ready, put, deleted, errors.Join(err1, err2, err3))
+	}
 }
