@@ -199,12 +199,13 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, next http.Handler)
 			return tooMany("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight)
 		}
 	}
-	if g.Long != nil && g.Long(r) {
+	slowBody := r.ContentLength != 0 && !isWrite(r.Method) // a read needs none, so nobody has to send it soon
+	if slowBody || g.Long != nil && g.Long(r) {
 		// Clients choose how long these requests stay, so these must leave room for others.
 		half := max(1, g.MaxInFlight/2)
 		defer g.long.Add(-1)
 		if g.long.Add(1) > int64(half) {
-			return tooMany("%d requests that asked for a delay are inside already, half as many as -max-in-flight allows; try again", half)
+			return tooMany("%d requests that asked for a delay, or are to read and have a body, are inside already, half as many as -max-in-flight allows; try again", half)
 		}
 	}
 	if g.limiter != nil {
