@@ -115,7 +115,6 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version}
 	rest.AddVary(w.Header(), "Accept-Encoding")
 	if answered, err := rest.NotModified(w, r, resp.catalogue.etag(r.URL.RawQuery)); answered || err != nil {
 		return err
@@ -304,7 +303,6 @@ func replaceCars(maxCars int) http.HandlerFunc {
 		rest.AddVary(w.Header(), "Accept-Encoding")
 		w.Header().Set("Content-Location", rest.Path(r, "/api/cars")) // as in answerChange
 		w.Header()["Etag"] = []string{resp.catalogue.etag("")}
-		w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version}
 		w.Header().Set("X-Total-Count", strconv.Itoa(resp.catalogue.Items.Len()))
 		rest.WriteList(w, r, "", sorted.JSON(resp.catalogue.Items.Blocks()))
 		return nil
@@ -385,6 +383,9 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 		return CarResponse{}, err
 	}
 	rest.SetTiming(w.Header(), resp.received.Sub(sent), time.Since(resp.received))
+	if version := resp.catalogue.Version; version != "" && resp.Error == nil {
+		w.Header()["Catalogue-Version"] = []string{version} // that a list shows, or a write has made
+	}
 	if resp.age != nil {
 		w.Header().Set("Age", strconv.Itoa(int(resp.age.Seconds()))) // RFC 9111, section 5.1
 	}

@@ -356,6 +356,7 @@ type batch struct {
 	responses []CarResponse // one for each of turns, if the commit succeeds
 	after     catalogue     // what the writes make of the catalogue
 	changes   bool          // whether one of them has been accepted
+	whole     bool          // the last of them has replaced the catalogue: none is to follow, so that its answer has the batch's version
 	began     time.Time
 }
 
@@ -373,7 +374,7 @@ func (b *batch) add(t turn, maxCars int) {
 	}
 	b.after, b.changes = after, true
 	resp := CarResponse{catalogue: after}
-	if item != nil {
+	if b.whole = item == nil; !b.whole {
 		resp = found(item)
 	}
 	b.responses = append(b.responses, resp)

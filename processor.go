@@ -279,7 +279,7 @@ func (p *processor) judge() {
 	}
 	b := &batch{after: p.catalogue, began: p.woke}
 	taken := 0
-	for ; taken < len(p.writes) && len(b.turns) < p.store.MaxWrites(); taken++ {
+	for ; taken < len(p.writes) && len(b.turns) < p.store.MaxWrites() && !b.whole; taken++ {
 		if t := p.writes[taken]; !t.abandoned() {
 			b.add(t, p.maxCars)
 		}
@@ -347,10 +347,12 @@ func (p *processor) committed(e store.Event) {
 		p.catalogue.NextID = max(p.catalogue.NextID, b.after.NextID)
 	}
 	for i, t := range b.turns {
+		resp := &b.responses[i]
 		if err != nil {
-			b.responses[i] = CarResponse{Error: err}
+			*resp = CarResponse{Error: err}
 		}
-		p.reply(t, b.responses[i])
+		resp.catalogue.Version = p.catalogue.Version // all writes of a batch have made the same
+		p.reply(t, *resp)
 	}
 }
 
@@ -384,9 +386,10 @@ func (p *processor) giveUp() {
 	})
 }
 
-// underWay returns how long the batch has been under way, or 0 if there is none.
+// underWay returns how long the batch has been under way, or 0 if there is none. A store
+// that is shared sets limits itself: a large batch may take it long without any fault.
 func (p *processor) underWay() time.Duration {
-	if p.batch == nil {
+	if p.batch == nil || p.store.Shared() {
 		return 0
 	}
 	return time.Since(p.batch.began)

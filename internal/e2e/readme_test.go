@@ -197,3 +197,40 @@ func TestREADMEShowsCodeAndLog(t *testing.T) {
 		t.Errorf("got %d blocks of code and %d of log, want one each", code, lines)
 	}
 }
+
+// TestREADMEListsFlagsAndRooms wants the README's tables to have each flag that -h
+// explains, and each room of the house.
+func TestREADMEListsFlagsAndRooms(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inTable := make(map[string]bool) // what stands in code quotes in a table's first column
+	for _, row := range regexp.MustCompile(`(?m)^\| (`+"`"+`.*?) \|`).FindAllStringSubmatch(string(text), -1) {
+		for name := range strings.FieldsSeq(row[1]) {
+			inTable[strings.Trim(name, "`")] = true
+		}
+	}
+	usage, err := command(t, "-h").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`(?m)^  (-\S+)`).FindAllStringSubmatch(string(usage), -1)
+	if len(flags) < 15 {
+		t.Errorf("got %d flags of -h, want all:\n%s", len(flags), usage)
+	}
+	for _, flag := range flags {
+		if !inTable[flag[1]] {
+			t.Errorf("the README has no row for the flag %s", flag[1])
+		}
+	}
+	rooms, err := filepath.Glob("../*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, room := range rooms {
+		if name := filepath.Base(room); name != "e2e" && !inTable[name] {
+			t.Errorf("the README has no row for the room %s", name)
+		}
+	}
+}

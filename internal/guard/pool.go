@@ -46,6 +46,10 @@ const (
 	// maxHeld is how many bytes all lists may hold while they are being answered. A million
 	// matching items take 8 MB: 16 clients may read such lists as slowly as they like.
 	maxHeld = 128 << 20
+
+	// freeHeld is up to how many bytes a list holds beside that, so that pages go on to be
+	// answered whatever slow readers of long lists hold.
+	freeHeld = 4 << 10
 )
 
 // Enter waits for a list's turn. Leave ends it. The errors have status 503: ctx is done, or
@@ -69,7 +73,7 @@ func (p *Pool) Leave() { <-p.turns }
 // Hold takes bytes out of the budget, until Release gives them back. The error has status
 // 503: too much is held already.
 func (p *Pool) Hold(bytes int) error {
-	if p.held.Add(int64(bytes)) > maxHeld {
+	if bytes > freeHeld && p.held.Add(int64(bytes)) > maxHeld {
 		p.Release(bytes)
 		return unavailable("Too many lists are being answered")
 	}
@@ -77,7 +81,11 @@ func (p *Pool) Hold(bytes int) error {
 }
 
 // Release gives bytes back that Hold took.
-func (p *Pool) Release(bytes int) { p.held.Add(-int64(bytes)) }
+func (p *Pool) Release(bytes int) {
+	if bytes > freeHeld {
+		p.held.Add(-int64(bytes))
+	}
+}
 
 // unavailable returns an error for a client that may ask again in a second.
 func unavailable(message string) error {

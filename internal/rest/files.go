@@ -23,7 +23,7 @@ var contentTypes = map[string]string{
 // policy lets a page load only what this server has. It keeps the page out of frames of
 // other pages, and has the browser refuse scripts that make HTML of texts (Content
 // Security Policy Level 3, Trusted Types).
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' http://*.localhost:*; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // AddFiles adds a route for each file of fsys: / for index.html, and its name for any other.

@@ -21,8 +21,9 @@ const (
 	// for as long as its client takes to read.
 	maxBuffered = 256 << 10
 
-	// pieceSize is how much of a list is put together, compressed and sent at once.
-	pieceSize = 64 << 10
+	// pieceSize is how much of a list is put together, compressed and sent at once. Each
+	// client that does not read holds as much.
+	pieceSize = 16 << 10
 )
 
 // gzipWriters holds all writers that compress lists. Each takes 1.2 MB for as long as a

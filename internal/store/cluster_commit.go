@@ -1,20 +1,16 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"sync"
 	"time"
 
 	"cars/internal/etcd"
 	"cars/internal/rest"
-	"cars/internal/sorted"
 )
 
 // A pending is a commit under way.
@@ -46,13 +42,6 @@ type outcome struct {
 	staged   *staged
 	took     time.Duration
 	err      error
-}
-
-// A staged is a generation that has been written, and that no state names yet.
-type staged struct {
-	name    string
-	created int64 // revision of its marker, which goes when the state names it
-	items   sorted.List
 }
 
 // begin takes a commit, or learns that there will be none any more. If others compete, the
@@ -101,12 +90,9 @@ func (c *Cluster) send() {
 	p.sent = true
 	stored, revision, staged, patience := c.stored, c.revision, c.staged, c.patience()
 	c.staged = nil // until the outcome
-	c.spawn(func() {
-		o := c.transact(c.ctx, p.Commit, p.batch, stored, revision, staged, patience)
-		select {
-		case c.outcomes <- o:
-		case <-c.ctx.Done():
-		}
+	c.find(func() func() {
+		o := c.transact(p.Commit, p.batch, stored, revision, staged, patience)
+		return func() { c.ended(o) }
 	})
 }
 
@@ -123,7 +109,7 @@ func (c *Cluster) ended(o outcome) {
 	case o.refused:
 		p.refused, p.others, p.repeated, p.since = true, o.others, o.repeated, time.Now()
 		if o.others < o.before {
-			c.reload() // an older state than one that was seen before: from a backup
+			c.reload(true) // an older state than one that was seen before: from a backup
 		}
 	case o.err == nil && o.revision == o.before && c.revision != o.before:
 		c.conflicts.Add(1)
@@ -140,9 +126,9 @@ func (c *Cluster) ended(o outcome) {
 	case e != nil && !e.Final():
 		c.fail(o.err)
 		c.finish(errNotMade(o.err))
-	default:
+	default: // refused by etcd
 		c.tell(slog.LevelError, "A change could not be stored", o.err)
-		c.finish(errNotMade(o.err))
+		c.finish(&rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the change could not be stored", RetryAfter: 1, Cause: o.err})
 	}
 }
 
@@ -193,7 +179,7 @@ func notConfirmed(err error) error {
 
 // transact asks etcd for a commit to what is stored, put there by revision. All that it
 // sends may be done more than once: the comparisons hold only once.
-func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, stored value, revision int64, ready *staged, patience time.Duration) outcome {
+func (c *Cluster) transact(commit Commit, batch string, stored value, revision int64, ready *staged, patience time.Duration) outcome {
 	o := outcome{batch: batch, before: revision, staged: ready}
 	began := time.Now()
 	t := etcd.Txn{
@@ -209,7 +195,7 @@ func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, sto
 			ops, _, fits = c.changes(ready.name, ready.items, commit.After.Items, etcd.MaxOps-2) // and the state and the marker
 		}
 		if !fits {
-			if o.staged, o.err = c.stage(ctx, batch, commit.After.Items, patience); o.err != nil {
+			if o.staged, o.err = c.stage(batch, commit.After.Items, patience); o.err != nil {
 				return o
 			}
 			ops = nil
@@ -225,7 +211,7 @@ func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, sto
 	} else {
 		next = stored
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
 	defer cancel()
 	result, err := c.client.Txn(ctx, t)
 	o.took = time.Since(began)
@@ -241,139 +227,11 @@ func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, sto
 		return o
 	}
 	o.repeated = result.Repeated
-	var there value
-	var kv etcd.KeyValue
-	if len(result.Responses) > 0 && len(result.Responses[0].Range.KVs) > 0 {
-		kv = result.Responses[0].Range.KVs[0]
-		o.err = json.Unmarshal(kv.Value, &there)
+	if there := result.Responses; len(there) > 0 && len(there[0].Range.KVs) > 0 {
+		o.others = there[0].Range.KVs[0].ModRevision
 	}
-	switch o.others = kv.ModRevision; {
-	case there.Batch == batch: // made by a request whose answer was lost
-		o.stored, o.revision, o.staged = there, kv.ModRevision, nil
-	case kv.ModRevision == revision:
+	if o.refused = o.others != revision; !o.refused { // then the marker is gone
 		o.staged, o.err = nil, errTooSlow
-	default:
-		o.refused = true
 	}
 	return o
-}
-
-// maxBytes is the most that the items of a transaction take. etcd takes 1.5 MiB
-// (--max-request-bytes).
-const maxBytes = 1 << 20
-
-// changes returns the operations that make the items after of those before, whether there
-// is any difference, and whether the operations fit into a transaction that has room for
-// so many.
-func (c *Cluster) changes(generation string, before, after sorted.List, room int) (ops []etcd.Op, changed, fits bool) {
-	size := 0
-	for old, now := range sorted.Changes(before, after) {
-		changed = true
-		switch {
-		case now == nil:
-			ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: c.keys.item(generation, old.ID)}})
-		case old == nil || !bytes.Equal(old.Line, now.Line):
-			ops = append(ops, c.put(generation, now))
-			size += len(now.Line)
-		}
-		if len(ops) > room || size > maxBytes {
-			return nil, true, false
-		}
-	}
-	return ops, changed, true
-}
-
-func (c *Cluster) put(generation string, item *sorted.Item) etcd.Op {
-	return etcd.Op{Put: &etcd.Put{Key: c.keys.item(generation, item.ID), Value: item.JSON()}}
-}
-
-// writers is how many transactions write a generation at once. With one, each would wait for
-// the disks alone.
-const writers = 4
-
-var errTooSlow = errors.New("store: writing a generation took longer than its lease")
-
-// stage writes items as another generation. A marker with a lease says that it is being
-// written: if this program dies, others delete the rest when the lease is over. Whatever is
-// written compares the marker, so that nothing comes late into a generation in use.
-func (c *Cluster) stage(ctx context.Context, name string, items sorted.List, patience time.Duration) (*staged, error) {
-	s := &staged{name: name, items: items}
-	marker := c.keys.marker(name)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	within := func(f func(ctx context.Context) error) error {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		return f(ctx)
-	}
-	err := within(func(ctx context.Context) error {
-		lease, err := c.client.Grant(ctx, 30+items.Len()/1000)
-		if err != nil {
-			return err
-		}
-		result, err := c.client.Txn(ctx, etcd.Txn{Success: []etcd.Op{
-			{Put: &etcd.Put{Key: marker, Value: []byte(strconv.Itoa(items.Len())), Lease: lease}},
-			{Range: &etcd.Range{Key: marker}},
-		}})
-		if err != nil {
-			return err
-		}
-		if len(result.Responses) < 2 || len(result.Responses[1].Range.KVs) == 0 {
-			return errors.New("store: etcd did not store a marker")
-		}
-		s.created = result.Responses[1].Range.KVs[0].CreateRevision
-		return nil
-	})
-	if err != nil {
-		return nil, nothingMade(err)
-	}
-	pieces := make(chan []etcd.Op)
-	var group sync.WaitGroup
-	for range writers {
-		group.Go(func() {
-			for ops := range pieces {
-				err := within(func(ctx context.Context) error {
-					result, err := c.client.Txn(ctx, etcd.Txn{Compare: []etcd.Compare{etcd.Created(marker, s.created)}, Success: ops})
-					if err == nil && !result.Succeeded {
-						return errTooSlow
-					}
-					return err
-				})
-				if err != nil {
-					cancel(err) // and the first error counts
-				}
-			}
-		})
-	}
-	var ops []etcd.Op
-	size := 0
-	write := func() {
-		select {
-		case pieces <- ops:
-		case <-ctx.Done():
-		}
-		ops, size = nil, 0
-	}
-	for item := range items.All() {
-		ops = append(ops, c.put(name, item))
-		if size += len(item.Line); len(ops) == etcd.MaxOps || size > maxBytes {
-			write()
-		}
-	}
-	write()
-	close(pieces)
-	group.Wait()
-	return s, nothingMade(context.Cause(ctx))
-}
-
-// nothingMade returns err for a caller to whom it is all the same whether what was asked
-// for was done: nobody sees it.
-func nothingMade(err error) error {
-	var e *etcd.Error
-	if errors.As(err, &e) {
-		known := *e
-		known.Unknown = false
-		return &known
-	}
-	return err
 }

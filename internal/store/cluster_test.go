@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -248,6 +249,29 @@ func TestClusterConfirmsRefusals(t *testing.T) {
 	})
 }
 
+// A refusal is judged by the newest state, whether the watch has brought it or not.
+func TestClusterRefusesByTheNewest(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 2)
+	a, b := join(t, f.Members[:1]), join(t, f.Members[1:])
+	eventually(t, "both watch", func() bool { return f.Watches() == 2 })
+	var cut atomic.Bool
+	cut.Store(true)
+	f.Fault(func(r etcdtest.Request) etcdtest.Fault {
+		if r.Member == 0 && r.Path == "/v3/watch" && cut.Load() {
+			return etcdtest.Dropped
+		}
+		return etcdtest.None
+	})
+	f.EndWatches()
+	eventually(t, "only b watches", func() bool { return f.Watches() == 1 })
+	b.must(t, put(3, "three"))
+	a.Commit(Commit{Before: a.state, After: a.state, Writes: 1})
+	time.AfterFunc(100*time.Millisecond, func() { cut.Store(false) })
+	if err := a.wait(Committed); err != ErrConflict || a.state.Items.Get(3) == nil {
+		t.Errorf("got %v, want a conflict, and before it the newest state", err)
+	}
+}
+
 func TestClustersCompete(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
 		all := []*member{join(t, members), join(t, members), join(t, members)}
@@ -321,6 +345,9 @@ func TestClusterOfManyAndFarBetween(t *testing.T) {
 		}
 		for i := 20; i < 53; i++ {
 			items = append(items, newNote(1<<i, fmt.Sprint(i)))
+			for n := 1; i == 30 && n < pageSize+1000; n++ { // more than are read at once, where few were to be expected
+				items = append(items, newNote(1<<i+n, "near"))
+			}
 		}
 		items = append(items, newNote(sorted.MaxID, "last"))
 		a := join(t, members, func(o *ClusterOptions) { o.Initial = newState(items...) })
@@ -403,30 +430,35 @@ func TestClusterKeepsWhatIsWritten(t *testing.T) {
 // So many changes as there are operations in a transaction, and one more or less.
 func TestClusterLargestTransaction(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
-		a, b := join(t, members), join(t, members)
-		for n := 125; n <= 129; n++ {
-			for _, text := range []string{"x", strings.Repeat("long", 2500)} {
-				a.must(t, replaceAll(notes(n, text))) // the longest take more than etcd takes at once
-			}
-			// Written already, when so many others come before it.
-			list := notes(1000, fmt.Sprint(n))
-			conflicts := a.conflicts.Load()
-			stolen := false
-			a.must(t, func(s State) State {
-				if !stolen {
-					stolen = true
-					b.must(t, put(1, fmt.Sprint("of b ", n)))
-				} else {
-					list = notes(1000-n, fmt.Sprint(n)) // in which n are deleted
-				}
-				return replaceAll(list)(s)
-			})
-			if a.conflicts.Load() == conflicts {
-				t.Error("there was no conflict")
-			}
+		a := join(t, members)
+		a.must(t, replaceAll(notes(128, strings.Repeat("long", 2500)))) // more than etcd takes at once
+		for n := 126; n <= 129; n++ {
+			a.must(t, replaceAll(notes(n, "x")))
+			a.must(t, replaceAll(notes(n, "y")))
 		}
-		wantSame(t, a, b)
+		wantSame(t, a)
 	})
+	// The same of a generation that is written already.
+	f := etcdtest.New(t, "3.4", 1)
+	a, b := join(t, f.Members), join(t, f.Members)
+	for differences := 125; differences <= 128; differences++ {
+		var n atomic.Int32
+		f.Fault(stagings(&n, func(n int32) etcdtest.Fault {
+			if n == 1 {
+				b.must(t, increment)
+			}
+			return etcdtest.None
+		}))
+		if err := a.try(replaceAll(notes(1000, fmt.Sprint(differences)))); err != ErrConflict {
+			t.Errorf("got %v, want a conflict", err)
+		}
+		a.must(t, replaceAll(notes(1000-differences, fmt.Sprint(differences))))
+		if written := n.Load(); (written > 10) != (differences > 126) {
+			t.Errorf("%d differences: got %d requests", differences, written)
+		}
+		f.Fault(nil)
+	}
+	wantSame(t, a, b)
 }
 
 // What comes late or twice into a generation does not change it once it is in use.
@@ -477,7 +509,6 @@ func TestClusterDiesWhileItReplaces(t *testing.T) {
 	if got := len(f.Keys("test/notes/")); got != 2+1+1+3*128 {
 		t.Errorf("got %d keys: the test does not reach what it tests", got)
 	}
-	f.Fault(nil)
 	if got := render(b.read(t)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -492,23 +523,27 @@ func TestClusterDiesWhileItReplaces(t *testing.T) {
 
 // A generation whose lease is over before it is named is not named.
 func TestClusterTooSlow(t *testing.T) {
-	f := etcdtest.New(t, "3.4", 1)
-	a := join(t, f.Members)
-	var n atomic.Int32
-	f.Fault(stagings(&n, func(n int32) etcdtest.Fault {
-		if n == 3 {
-			f.EndLeases()
+	for _, when := range []func(r etcdtest.Request) bool{
+		func(r etcdtest.Request) bool { return len(r.Body) > 5_000 },                              // while it is written
+		func(r etcdtest.Request) bool { return strings.Contains(r.Body, "request_delete_range") }, // when it is to be named
+	} {
+		f := etcdtest.New(t, "3.4", 1)
+		a := join(t, f.Members)
+		var n atomic.Int32
+		f.Fault(func(r etcdtest.Request) etcdtest.Fault {
+			if r.Path == "/v3/kv/txn" && when(r) && n.Add(1) == 1 {
+				f.EndLeases()
+			}
+			return etcdtest.None
+		})
+		before := render(a.state)
+		wantError(t, a.try(replaceAll(notes(600, "slow"))), http.StatusServiceUnavailable, "Nothing was changed", 1)
+		if got := render(a.read(t)); got != before {
+			t.Errorf("got %.200s, want %s", got, before)
 		}
-		return etcdtest.None
-	}))
-	before := render(a.state)
-	wantError(t, a.try(replaceAll(notes(600, "slow"))), http.StatusServiceUnavailable, "Nothing was changed", 1)
-	f.Fault(nil)
-	if got := render(a.read(t)); got != before {
-		t.Errorf("got %s, want %s", got, before)
+		a.must(t, replaceAll(notes(600, "again")))
+		wantSame(t, a)
 	}
-	a.must(t, replaceAll(notes(600, "again")))
-	wantSame(t, a)
 }
 
 func wantError(t *testing.T, err error, status int, text string, retry int) {
@@ -661,7 +696,7 @@ func TestClusterHistoryIsCompacted(t *testing.T) {
 	})
 	f.EndWatches()
 	eventually(t, "nobody watches", func() bool { return f.Watches() == 0 })
-	two := a.state.Items.Get(2)
+	two := local.state.Items.Get(2)
 	for range 5 {
 		a.must(t, increment) // without a watch
 	}
@@ -671,30 +706,44 @@ func TestClusterHistoryIsCompacted(t *testing.T) {
 	if got := local.read(t); render(got) != render(a.state) || local.reloads.Load() != 1 {
 		t.Errorf("got %s, want %s", render(got), render(a.state))
 	}
-	if a.read(t).Items.Get(2) != two {
+	if local.state.Items.Get(2) != two {
 		t.Error("what has not changed was made anew")
 	}
 	wantSame(t, a, local)
 }
 
 func TestClusterRestoredFromABackup(t *testing.T) {
+	// So many revisions follow in which something else changes, or the state: the last
+	// revision seen is then no longer in the future, and newer states are.
 	for _, further := range []int{0, 20} {
-		f := etcdtest.New(t, "3.4", 2)
-		a := join(t, f.Members)
-		a.must(t, increment)
-		backup := f.Backup()
-		for range 5 {
+		for _, key := range []string{"another", "test/notes/state"} {
+			f := etcdtest.New(t, "3.4", 2)
+			a := join(t, f.Members)
 			a.must(t, increment)
+			backup, stored := f.Backup(), a.stored
+			for range 5 {
+				a.must(t, increment)
+			}
+			f.Restore(backup, func() {
+				for i := range further {
+					stored.Batch = fmt.Sprint("other-", i)
+					text, _ := json.Marshal(stored)
+					f.Change(key, string(text))
+				}
+			})
+			if further == 0 && key == "another" { // it is found out whoever asks first
+				wantCount(t, a, 1)
+			} else if further == 0 {
+				if err := a.try(increment); err != ErrConflict || a.state.Items.Get(1).Value.(*note).Text != "1" {
+					t.Errorf("got %v, want a conflict, and before it the older state", err)
+				}
+			}
+			eventually(t, "the older state is loaded", func() bool { return a.reported.containing("as from a backup") == 1 })
+			wantCount(t, a, 1)
+			a.must(t, increment)
+			wantCount(t, a, 2)
+			wantSame(t, a)
 		}
-		f.Restore(backup)
-		for range further { // so many revisions that the last one seen is no longer in the future
-			f.Put("another", "key")
-		}
-		eventually(t, "the older state is loaded", func() bool { return a.reported.containing("as from a backup") == 1 })
-		wantCount(t, a, 1)
-		a.must(t, increment)
-		wantCount(t, a, 2)
-		wantSame(t, a)
 	}
 }
 
