@@ -35,7 +35,7 @@ func NewPool(cores int) *Pool {
 var Lists = NewPool(runtime.GOMAXPROCS(0))
 
 const (
-	// ShortList is the most blocks, of up to a thousand items, in a list that needs no turn:
+	// ShortList is the most blocks, of up to 512 items each, in a list that needs no turn:
 	// such a list takes less than a millisecond.
 	ShortList = 4
 
@@ -96,8 +96,8 @@ func unavailable(message string) error {
 
 // Share calls work in the caller's goroutine, and in others if cores are free. It divides
 // the indexes 0 to n-1 among the calls; each call gets its own in ascending order. Between
-// two indexes other requests may run. The caller must have its turn. An error says that ctx
-// is done.
+// two indexes other requests may run. The caller must have its turn, unless n is at most
+// ShortList. An error says that ctx is done.
 func (p *Pool) Share(ctx context.Context, n int, work func(indexes iter.Seq[int])) error {
 	var next atomic.Int64
 	until := func(stop func() bool) iter.Seq[int] {
@@ -126,8 +126,8 @@ func (p *Pool) Share(ctx context.Context, n int, work func(indexes iter.Seq[int]
 	return nil
 }
 
-// borrow takes a core that no list needs, if there is one. It is given back to
-// p.helpers.
+// borrow takes a core that no list needs, and reports whether there was one. To give it
+// back, subtract 1 from p.helpers.
 func (p *Pool) borrow() bool {
 	if p.helpers.Add(1); p.wanted() {
 		p.helpers.Add(-1)

@@ -112,8 +112,7 @@ func (p *parser) fieldNames() string {
 	return strings.Join(names, ", ")
 }
 
-// conditions reads the parameters that filter: _where or, without it, q and the ones that
-// name fields.
+// conditions reads the parameters that filter: _where or, without it, q and the fields.
 func (p *parser) conditions() error {
 	where, err := single(p.values, "_where")
 	if err != nil {
