@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // blocks returns what is indented in the README, a block each, without the indent.
@@ -195,6 +196,22 @@ func TestREADMEShowsCodeAndLog(t *testing.T) {
 	}
 	if code != 1 || lines != 1 {
 		t.Errorf("got %d blocks of code and %d of log, want one each", code, lines)
+	}
+}
+
+// TestREADMEIsNotTooWide wants each line of the README to fit into a terminal.
+func TestREADMEIsNotTooWide(t *testing.T) {
+	const most = 160
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := 0
+	for line := range strings.Lines(string(text)) {
+		number++
+		if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > most {
+			t.Errorf("README.md:%d: got %d columns, want at most %d", number, width, most)
+		}
 	}
 }
 
