@@ -64,8 +64,8 @@ func withoutTimes(text string) string {
 	return strings.TrimSpace(text)
 }
 
-// TestREADME runs every command of the README that shows what it prints, in their
-// order, and wants it to print that. Benchmarks, whose times these are, need only be
+// TestREADME runs every command of the README in their order, beside one server, and
+// wants it to print what is shown. Benchmarks, whose times these are, need only be
 // there.
 func TestREADME(t *testing.T) {
 	for _, tool := range []string{"bash", "curl", "jq"} {
@@ -78,16 +78,7 @@ func TestREADME(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, ".curlrc"), []byte("silent\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var s *server
-	stop := func() {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
-	}
-	run := func() {
-		s = launchIn(t, dir, "", "-addr", addr, "-data", "cars.jsonl")
-		s.waitForLine(t, "Try: ")
-	}
-	run()
+	launchIn(t, dir, "", "-addr", addr, "-data", "cars.jsonl").waitForLine(t, "Try: ")
 	commands := 0
 	for _, block := range blocks(t) {
 		for i, line := range block {
@@ -109,10 +100,6 @@ func TestREADME(t *testing.T) {
 			if strings.HasPrefix(command, "make bench") {
 				continue // which the check runs
 			}
-			byHand := strings.Contains(command, ">> cars.jsonl")
-			if byHand {
-				stop()
-			}
 			cmd := exec.Command("bash", "-c", strings.ReplaceAll(command, "localhost:8080", addr))
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "HOME="+dir) // whose .curlrc is the one above: curl draws no progress on a terminal, either
@@ -122,9 +109,6 @@ func TestREADME(t *testing.T) {
 			}
 			if got := withoutTimes(string(out)); want != "" && got != withoutTimes(want) && !strings.HasPrefix(got, withoutTimes(want)+"\n") {
 				t.Errorf("$ %s\ngot  %s\nwant %s", command, got, withoutTimes(want))
-			}
-			if byHand {
-				run()
 			}
 		}
 	}
