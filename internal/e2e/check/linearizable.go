@@ -87,7 +87,7 @@ func Linearizable(first Catalogue, events []Event) error {
 	s.left = len(s.known)
 	s.least = s.left + 1
 	switch {
-	case s.try(first, none, nil):
+	case s.try(first, nil):
 		return nil
 	case len(s.seen) >= maxNodes:
 		return ErrUndecided
@@ -105,11 +105,16 @@ type search struct {
 	stuck        string // where that was
 }
 
-const none = -1 // of maybe
+// A chain is of those of maybe that came after the last of known.
+type chain []link
 
-// try continues an order that has led to the catalogue now. last is which of maybe came
-// last, and before what it found, or none if it was one of known.
-func (s *search) try(now Catalogue, last int, before Catalogue) bool {
+type link struct {
+	maybe  int
+	before Catalogue // what it found
+}
+
+// try continues an order that has led to the catalogue now, by a chain at last.
+func (s *search) try(now Catalogue, last chain) bool {
 	if s.left == 0 {
 		return true
 	}
@@ -118,7 +123,10 @@ func (s *search) try(now Catalogue, last int, before Catalogue) bool {
 	for to > from && s.done[to-1] == 0 {
 		to--
 	}
-	key := fmt.Sprint(from, last, " ", string(s.done[from:to]), string(s.used), now.key())
+	key := fmt.Sprint(from, " ", string(s.done[from:to]), string(s.used), now.key())
+	for _, l := range last {
+		key += fmt.Sprint(l.maybe, " ")
+	}
 	if s.seen[key] || len(s.seen) >= maxNodes {
 		return false
 	}
@@ -138,12 +146,12 @@ func (s *search) try(now Catalogue, last int, before Catalogue) bool {
 		}
 		firstAnswer = min(firstAnswer, e.Answered)
 		next, possible := e.explains(now)
-		if !possible || last != none && s.useless(s.maybe[last], before, e, next, true) {
+		if !possible || s.useless(last, e, next, len(s.maybe)) {
 			continue
 		}
 		s.done[i] = 1
 		s.left--
-		if s.try(next, none, nil) {
+		if s.try(next, nil) {
 			return true
 		}
 		s.done[i] = 0
@@ -154,11 +162,11 @@ func (s *search) try(now Catalogue, last int, before Catalogue) bool {
 			continue
 		}
 		next, possible := e.explains(now)
-		if !possible || next.equal(now) || last != none && s.useless(s.maybe[last], before, e, next, i < last) {
+		if !possible || next.equal(now) || s.useless(last, e, next, i) {
 			continue
 		}
 		s.used[i] = 1
-		if s.try(next, i, now) {
+		if s.try(next, append(last[:len(last):len(last)], link{i, now})) {
 			return true
 		}
 		s.used[i] = 0
@@ -166,15 +174,32 @@ func (s *search) try(now Catalogue, last int, before Catalogue) bool {
 	return false
 }
 
-// useless reports whether e leads from the catalogue before to next without the event
-// maybe, too, which came between: if it is left out or, with later, if it comes after e.
-func (s *search) useless(maybe Event, before Catalogue, e Event, next Catalogue, later bool) bool {
-	alone, possible := e.explains(before)
-	if !possible || alone.equal(next) {
-		return possible
+// useless reports whether e, after a chain, leads to next without one of the chain, too: if
+// that is left out or comes after e. Of two orders of maybe that lead to the same, the one
+// by number is kept: n is that of e, or more than any.
+func (s *search) useless(last chain, e Event, next Catalogue, n int) bool {
+	for i, l := range last {
+		now, possible := l.before, true
+		for _, other := range last[i+1:] {
+			if now, possible = s.maybe[other.maybe].explains(now); !possible {
+				break
+			}
+		}
+		if !possible {
+			continue
+		}
+		alone, possible := e.explains(now)
+		if !possible {
+			continue
+		}
+		if alone.equal(next) {
+			return true
+		}
+		if swapped, possible := s.maybe[l.maybe].explains(alone); possible && swapped.equal(next) && (n == len(s.maybe) || i == len(last)-1 && n < l.maybe) {
+			return true
+		}
 	}
-	swapped, possible := maybe.explains(alone)
-	return later && possible && swapped.equal(next)
+	return false
 }
 
 // describe says where the search is.
