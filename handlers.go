@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"cars/internal/events"
 	"cars/internal/ops"
 	"cars/internal/query"
 	"cars/internal/rest"
@@ -108,14 +109,13 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if rest.WantsEvents(r) {
+	if events.Wanted(r) {
 		return followCars(w, r, asked, cmp.Or(r.Header.Get("Last-Event-ID"), values.Get("_since")))
 	}
 	resp, err := ask(w, r, CarRequest{list: true}, "car list")
 	if err != nil {
 		return err
 	}
-	w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version}
 	rest.AddVary(w.Header(), "Accept-Encoding")
 	if answered, err := rest.NotModified(w, r, resp.catalogue.etag(r.URL.RawQuery)); answered || err != nil {
 		return err
@@ -133,10 +133,6 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// stepInterval is the least time between two steps that a stream is told. What changes
-// faster is told as one.
-const stepInterval = 20 * time.Millisecond
-
 // followCars answers GET /api/cars with a stream of what changes in the list, from the
 // version since on, or from now on. The processor keeps no list of streams: one that has
 // told a catalogue waits until the next takes its place, and asks for that like
@@ -149,35 +145,14 @@ func followCars(w http.ResponseWriter, r *http.Request, asked *query.Query, sinc
 	if err != nil {
 		return err
 	}
-	events := rest.StartEvents(w)
-	told, version := resp.catalogue.Items, resp.catalogue.Version
-	if resp.known {
-		told, version = resp.before, since
-	}
-	err = events.Send("ready", version, []byte("{}"))
-	if since != "" && !resp.known {
-		err = cmp.Or(err, events.Send("reset", version, []byte("{}")))
-	}
-	if err != nil {
-		return nil // the client has gone, here and below
-	}
-	for {
-		next := time.After(stepInterval)
-		if step := sorted.Step(told, resp.catalogue.Items, asked.Matches); step != nil {
-			if err := events.Send("change", resp.catalogue.Version, step); err != nil {
-				return nil
-			}
-		}
-		told = resp.catalogue.Items
-		if err := events.Wait(r.Context(), resp.catalogue.changed); err != nil {
-			return nil
-		}
-		<-next
-		resp, err = send(r.Context(), carRequestChan, CarRequest{list: true, asked: simulation.Asked{Never: true}})
-		if err != nil || resp.Error != nil {
-			return nil // or the server stops
-		}
-	}
+	resp.catalogue.feed.Follow(w, r, resp.catalogue.followed(), events.Follower{
+		Since: since, Before: resp.before, Known: resp.known, Matches: asked.Matches,
+		Newest: func(ctx context.Context) (events.State, error) {
+			resp, err := send(ctx, carRequestChan, CarRequest{list: true, asked: simulation.Asked{Never: true}})
+			return resp.catalogue.followed(), cmp.Or(err, resp.Error)
+		},
+	})
+	return nil
 }
 
 // How large bodies may be, in bytes.
@@ -304,7 +279,6 @@ func replaceCars(maxCars int) http.HandlerFunc {
 		rest.AddVary(w.Header(), "Accept-Encoding")
 		w.Header().Set("Content-Location", rest.Path(r, "/api/cars")) // as in answerChange
 		w.Header()["Etag"] = []string{resp.catalogue.etag("")}
-		w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version}
 		w.Header().Set("X-Total-Count", strconv.Itoa(resp.catalogue.Items.Len()))
 		rest.WriteList(w, r, "", sorted.JSON(resp.catalogue.Items.Blocks()))
 		return nil
@@ -385,6 +359,9 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 		return CarResponse{}, err
 	}
 	rest.SetTiming(w.Header(), resp.received.Sub(sent), time.Since(resp.received))
+	if version := resp.catalogue.Version; version != "" && resp.Error == nil {
+		w.Header()["Catalogue-Version"] = []string{version} // that a list shows, or a write has made
+	}
 	if resp.age != nil {
 		w.Header().Set("Age", strconv.Itoa(int(resp.age.Seconds()))) // RFC 9111, section 5.1
 	}
@@ -395,7 +372,9 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 }
 
 // isStream reports whether the answer to r does not end.
-func isStream(r *http.Request) bool { return rest.WantsEvents(r) && r.URL.Path == "/api/cars" }
+func isStream(r *http.Request) bool {
+	return events.Wanted(r) && strings.TrimSuffix(r.URL.Path, "/") == "/api/cars"
+}
 
 // logOutcome logs what came of a request.
 func logOutcome(req CarRequest, resp CarResponse, what string) {

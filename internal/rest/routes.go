@@ -60,7 +60,7 @@ func (t Routes) Handler(notFound http.HandlerFunc, acceptPatch string) http.Hand
 			return
 		}
 		p := r.URL.EscapedPath()
-		if rest, found := strings.CutSuffix(p, "/"); found && rest != "" && !strings.HasSuffix(rest, "/") { // as if it were not there
+		if rest, found := strings.CutSuffix(p, "/"); found && rest != "" && !strings.HasSuffix(rest, "/") { // one slash at the end is ignored
 			without := *r.URL
 			without.Path, without.RawPath = strings.TrimSuffix(r.URL.Path, "/"), strings.TrimSuffix(r.URL.RawPath, "/")
 			p, r.URL = rest, &without
@@ -73,9 +73,9 @@ func (t Routes) Handler(notFound http.HandlerFunc, acceptPatch string) http.Hand
 	})
 }
 
-// A numberedRoute is GET of a pattern such as /cars/{id}. Requests for numbers are so many
-// that they go past ServeMux, which takes longer than all else that is done here. Their
-// handlers read the number from the path.
+// A numberedRoute is GET of a pattern such as /cars/{id}. Requests with a number in the place
+// of {id} are the most frequent. They go past ServeMux, which takes longer than all else
+// that is done here. Their handlers read the number from the path.
 type numberedRoute struct {
 	pattern string
 	handler http.HandlerFunc

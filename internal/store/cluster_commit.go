@@ -126,9 +126,9 @@ func (c *Cluster) ended(o outcome) {
 	case e != nil && !e.Final():
 		c.fail(o.err)
 		c.finish(errNotMade(o.err))
-	default:
+	default: // refused by etcd
 		c.tell(slog.LevelError, "A change could not be stored", o.err)
-		c.finish(errNotMade(o.err))
+		c.finish(&rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the change could not be stored", RetryAfter: 1, Cause: o.err})
 	}
 }
 

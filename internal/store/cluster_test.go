@@ -345,6 +345,9 @@ func TestClusterOfManyAndFarBetween(t *testing.T) {
 		}
 		for i := 20; i < 53; i++ {
 			items = append(items, newNote(1<<i, fmt.Sprint(i)))
+			for n := 1; i == 30 && n < pageSize+1000; n++ { // more than are read at once, where few were to be expected
+				items = append(items, newNote(1<<i+n, "near"))
+			}
 		}
 		items = append(items, newNote(sorted.MaxID, "last"))
 		a := join(t, members, func(o *ClusterOptions) { o.Initial = newState(items...) })
@@ -506,7 +509,6 @@ func TestClusterDiesWhileItReplaces(t *testing.T) {
 	if got := len(f.Keys("test/notes/")); got != 2+1+1+3*128 {
 		t.Errorf("got %d keys: the test does not reach what it tests", got)
 	}
-	f.Fault(nil)
 	if got := render(b.read(t)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -694,7 +696,7 @@ func TestClusterHistoryIsCompacted(t *testing.T) {
 	})
 	f.EndWatches()
 	eventually(t, "nobody watches", func() bool { return f.Watches() == 0 })
-	two := a.state.Items.Get(2)
+	two := local.state.Items.Get(2)
 	for range 5 {
 		a.must(t, increment) // without a watch
 	}
@@ -704,7 +706,7 @@ func TestClusterHistoryIsCompacted(t *testing.T) {
 	if got := local.read(t); render(got) != render(a.state) || local.reloads.Load() != 1 {
 		t.Errorf("got %s, want %s", render(got), render(a.state))
 	}
-	if a.read(t).Items.Get(2) != two {
+	if local.state.Items.Get(2) != two {
 		t.Error("what has not changed was made anew")
 	}
 	wantSame(t, a, local)
@@ -729,6 +731,13 @@ func TestClusterRestoredFromABackup(t *testing.T) {
 					f.Change(key, string(text))
 				}
 			})
+			if further == 0 && key == "another" { // it is found out whoever asks first
+				wantCount(t, a, 1)
+			} else if further == 0 {
+				if err := a.try(increment); err != ErrConflict || a.state.Items.Get(1).Value.(*note).Text != "1" {
+					t.Errorf("got %v, want a conflict, and before it the older state", err)
+				}
+			}
 			eventually(t, "the older state is loaded", func() bool { return a.reported.containing("as from a backup") == 1 })
 			wantCount(t, a, 1)
 			a.must(t, increment)

@@ -49,6 +49,7 @@ type follower struct {
 	stored   value       // the newest state that was seen
 	revision int64       // that put it there
 	seen     int64       // up to which everything was seen; 0: the state is to be loaded
+	quiet    bool        // that the watch has ended was told, and nothing has come since
 }
 
 // run follows until its context is done, or until the state has to be loaded.
@@ -57,10 +58,16 @@ func (f *follower) run() {
 		err := f.watch()
 		var e *etcd.Error
 		if restored := errors.Is(err, errRestored); restored || errors.As(err, &e) && e.Lost() && f.seen > 0 {
-			f.then(func() { f.reload(restored) })
+			f.then(func() {
+				f.tell(slog.LevelWarn, "The catalogue is loaded anew", err)
+				f.reload(restored)
+			})
 			return
 		}
-		f.then(func() { f.tell(slog.LevelWarn, "The watch of etcd has ended; it is tried again", err) })
+		if !f.quiet {
+			f.then(func() { f.tell(slog.LevelWarn, "The watch of etcd has ended; it is tried again", err) })
+			f.quiet = true
+		}
 		select {
 		case <-f.ctx.Done():
 		case <-time.After(f.options.times.tick + rand.N(f.options.times.tick)):
@@ -80,7 +87,7 @@ func (f *follower) then(do func()) {
 
 // watch loads the state, if it has to be, and watches until an error ends that.
 func (f *follower) watch() error {
-	if f.seen > 0 && f.lost() {
+	if f.seen > 0 && f.diverged() {
 		return errRestored
 	}
 	if f.seen == 0 {
@@ -105,6 +112,7 @@ func (f *follower) watch() error {
 		if err != nil {
 			return err
 		}
+		f.quiet = false
 		f.then(func() { f.followed(events) })
 		for _, e := range events {
 			if bytes.Equal(e.KV.Key, f.keys.state()) && !e.Deleted() && e.KV.ModRevision > f.revision {
@@ -118,9 +126,9 @@ func (f *follower) watch() error {
 
 var errRestored = errors.New("store: etcd was restored from a backup")
 
-// lost reports whether the history of etcd is no longer that which was seen: it was
+// diverged reports whether the history of etcd is no longer that which was seen: it was
 // restored from a backup.
-func (f *follower) lost() bool {
+func (f *follower) diverged() bool {
 	ctx, cancel := context.WithTimeout(f.ctx, f.options.times.patience)
 	defer cancel()
 	kv, err := f.readState(ctx, max(f.seen, f.revision))
