@@ -38,6 +38,7 @@ func TestGeneratorsUnderstandIt(t *testing.T) {
 		{`"operationId": "getCar"`, `"operationId": "get_cars"`, "two operations are called getcars"},
 		{`"operationId": "getCar"`, `"operationId": ""`, "GET /api/cars/{id} has no operationId"},
 		{`"title": "Cars API"`, `"title": "cars"`, "an operation is called as a client of cars is"},
+		{`"image/svg+xml": {`, `"image/png": {}, "image/svg+xml": {`, "#/components/responses/Image has content of 2 types"},
 		{`"license": {"name": "MIT", "identifier": "MIT"}`, `"x": 1`, "the license is not MIT"},
 		{`"schema": {"type": "string", "format": "uri-reference"}`, `"schema": {"type": "string", "pattern": "^/api"}`, "#/components/headers/Location: a client would not take what a proxy makes of it"},
 	} {
@@ -122,6 +123,10 @@ func faults(t *testing.T, text string) (found []string) {
 			}
 		case object:
 			for _, name := range slices.Sorted(maps.Keys(v)) {
+				if content, ok := v["content"].(object); ok && name == "content" && len(content) > 1 && strings.Contains(at, "/responses/") {
+					// Clients in TypeScript would have to find out what they have read.
+					fault("%s has content of %d types; others than the first belong in x-content", at, len(content))
+				}
 				switch member := v[name]; {
 				case name == "value" || name == "example": // which may look like anything
 				case name == "schema":

@@ -4,10 +4,12 @@
 // It knows as much of JSON Schema (2020-12) as a small description needs. A keyword
 // that it does not know is an error, and so is a reference that leads nowhere.
 //
-// Three extensions tie a description to a server. Beside the value of an example
+// Four extensions tie a description to a server. Beside the value of an example
 // of an answer, x-request is the [Request] that is answered so; in an answer without
-// content, x-requests are such requests; and at the top, x-headers are the header
-// fields that every answer may have.
+// content, x-requests are such requests; at the top, x-headers are the header fields that
+// every answer may have; and in an answer, x-content is content of other types, which only
+// clients that ask for it get. As content like any other, it would make the type of what
+// generated clients read from all answers uncertain.
 package openapi
 
 import (
@@ -161,6 +163,12 @@ func (d *Document) CheckAnswer(op Operation, status int, header http.Header, bod
 		return err
 	}
 	content := d.at(response, "content")
+	if other := d.at(response, "x-content"); other != nil {
+		all := object{}
+		maps.Copy(all, content)
+		maps.Copy(all, other)
+		content = all
+	}
 	if len(body) == 0 && (content == nil || op.Method == "HEAD") {
 		return nil
 	}

@@ -35,6 +35,7 @@ const described = `{
     "examples": {"odd": {"value": {"schema": {"odd": 1}}}},
     "responses": {
       "Things": {
+        "x-content": {"text/event-stream": {"schema": {"type": "string", "pattern": "^data: "}}},
         "headers": {"Total": {"schema": {"type": "integer", "minimum": 1}}},
         "content": {"application/json": {
           "schema": {"type": "array", "items": {"$ref": "#/components/schemas/Thing"}},
@@ -99,6 +100,8 @@ func TestCheckAnswer(t *testing.T) {
 		{"GET /things", 200, list, `[{"id":1}`, "unexpected end"},
 		{"GET /things", 200, list, ``, "unexpected end"},
 		{"GET /things", 200, list, `{"id":1}`, "type"},
+		{"GET /things", 200, "Content-Type: text/event-stream", "data: 7", ""},
+		{"GET /things", 200, "Content-Type: text/event-stream", "7", "pattern"},
 		{"HEAD /things/1", 200, "", ``, ""},
 		{"GET /things/1", 304, `Etag: "7"`, "", ""},
 		{"GET /things/1", 304, `Etag: 7`, "", "Etag"},
