@@ -349,7 +349,7 @@ const writePatience = 10 * time.Second
 
 var (
 	errNoOutcome = rest.Errorf(http.StatusServiceUnavailable, "The disk takes too long; whether the change was made is not known")
-	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the disk takes too long", RetryAfter: 10}
+	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: a write before this takes too long", RetryAfter: 10}
 )
 
 // giveUp answers the writes that have waited too long. Those of the batch may still happen.

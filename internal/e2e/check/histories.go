@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,15 +19,15 @@ import (
 // The kinds of events, and what explains them.
 
 func readEvent(id, price int) Event {
-	return Event{What: fmt.Sprintf("read %d: %d", id, price), explains: func(now Catalogue) (Catalogue, bool) { return now, now[id] == price }}
+	return Event{What: fmt.Sprintf("read %d: %d", id, price), sees: []int{price}, explains: func(now Catalogue) (Catalogue, bool) { return now, now[id] == price }}
 }
 
 func listEvent(seen Catalogue) Event {
-	return Event{What: fmt.Sprint("list ", seen), explains: func(now Catalogue) (Catalogue, bool) { return now, now.equal(seen) }}
+	return Event{What: fmt.Sprint("list ", seen), sees: slices.Collect(maps.Values(seen)), explains: func(now Catalogue) (Catalogue, bool) { return now, now.equal(seen) }}
 }
 
 func createEvent(id, price int, created bool) Event {
-	return Event{What: fmt.Sprintf("create %d as %d: %t", id, price, created), explains: func(now Catalogue) (Catalogue, bool) {
+	return Event{What: fmt.Sprintf("create %d as %d: %t", id, price, created), makes: []int{price}, explains: func(now Catalogue) (Catalogue, bool) {
 		if !created {
 			return now, now[id] != absent
 		}
@@ -36,7 +38,7 @@ func createEvent(id, price int, created bool) Event {
 // changeEvent is a change of a car to price that was answered with status. If before is
 // not absent, it had the condition that the car had that price.
 func changeEvent(id, before, price, status int) Event {
-	return Event{What: fmt.Sprintf("change %d from %d to %d: %d", id, before, price, status), explains: func(now Catalogue) (Catalogue, bool) {
+	return Event{What: fmt.Sprintf("change %d from %d to %d: %d", id, before, price, status), makes: []int{price}, sees: []int{before}, explains: func(now Catalogue) (Catalogue, bool) {
 		switch status {
 		case http.StatusOK:
 			return now.with(id, price), now[id] != absent && (before == absent || now[id] == before)
@@ -51,7 +53,7 @@ func changeEvent(id, before, price, status int) Event {
 // deleteEvent is a delete that was answered with the car of that price, or with 404 if
 // price is absent.
 func deleteEvent(id, price int) Event {
-	return Event{What: fmt.Sprintf("delete %d: %d", id, price), explains: func(now Catalogue) (Catalogue, bool) { return now.with(id, absent), now[id] == price }}
+	return Event{What: fmt.Sprintf("delete %d: %d", id, price), sees: []int{price}, explains: func(now Catalogue) (Catalogue, bool) { return now.with(id, absent), now[id] == price }}
 }
 
 // removeEvent is a delete without an answer.
@@ -62,7 +64,7 @@ func removeEvent(id int) Event {
 // replaceEvent is a replacement of the whole catalogue. If before is not nil, it had the
 // condition that the catalogue was that.
 func replaceEvent(before, after Catalogue, status int) Event {
-	return Event{What: fmt.Sprintf("replace %v by %v: %d", before, after, status), explains: func(now Catalogue) (Catalogue, bool) {
+	return Event{What: fmt.Sprintf("replace %v by %v: %d", before, after, status), makes: slices.Collect(maps.Values(after)), sees: slices.Collect(maps.Values(before)), explains: func(now Catalogue) (Catalogue, bool) {
 		if status == http.StatusOK {
 			return after, before == nil || now.equal(before)
 		}
@@ -194,6 +196,7 @@ func (c *Clients) Work() ([]Event, error) {
 			price := int(e.Answered)
 			id := cmp.Or(c.seenAt[price], -price) // nobody asks for the latter
 			made := createEvent(id, price, true)
+			made.What = fmt.Sprintf("create %d, a new one", price)
 			made.Sent, made.Answered = e.Sent, never
 			events = append(events, made)
 		}

@@ -46,6 +46,8 @@ type Event struct {
 
 	// explains reports whether a catalogue gives this answer, and what becomes of it.
 	explains func(now Catalogue) (next Catalogue, possible bool)
+
+	makes, sees []int // prices that the request gives cars, and those that tell what was there
 }
 
 // never is when an event is answered whose outcome its client does not know. It may come at
@@ -73,7 +75,27 @@ const maxNodes = 4_000_000
 //
 // Events without an answer are put in where they are needed, and nowhere else: directly
 // before an event that would be another without them.
+//
+// Of those that have given a car a price that nobody saw, it is assumed at first that they
+// did not happen. That nearly always leads to an order, and much sooner.
 func Linearizable(first Catalogue, events []Event) error {
+	seen := make(map[int]bool)
+	for _, e := range events {
+		for _, price := range e.sees {
+			seen[price] = true
+		}
+	}
+	unseen := func(e Event) bool {
+		return e.Answered == never && len(e.makes) > 0 && !slices.ContainsFunc(e.makes, func(price int) bool { return seen[price] })
+	}
+	err := linearizable(first, slices.DeleteFunc(slices.Clone(events), unseen))
+	if err != nil && slices.ContainsFunc(events, unseen) {
+		err = linearizable(first, events)
+	}
+	return err
+}
+
+func linearizable(first Catalogue, events []Event) error {
 	s := &search{seen: make(map[string]bool)}
 	for _, e := range events {
 		if e.Answered == never {
