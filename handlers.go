@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"cars/internal/events"
 	"cars/internal/ops"
 	"cars/internal/query"
 	"cars/internal/rest"
@@ -108,7 +109,7 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if rest.WantsEvents(r) {
+	if events.Wanted(r) {
 		return followCars(w, r, asked, cmp.Or(r.Header.Get("Last-Event-ID"), values.Get("_since")))
 	}
 	resp, err := ask(w, r, CarRequest{list: true}, "car list")
@@ -132,10 +133,6 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// stepInterval is the least time between two steps of a stream. All changes within it are
-// sent as one step.
-const stepInterval = 20 * time.Millisecond
-
 // followCars answers GET /api/cars with a stream of the changes in the list, from the
 // version since on, or from the newest one if since is "". The processor keeps no list of
 // streams: after each step a stream waits until another catalogue takes the place of the
@@ -148,35 +145,14 @@ func followCars(w http.ResponseWriter, r *http.Request, asked *query.Query, sinc
 	if err != nil {
 		return err
 	}
-	events := rest.StartEvents(w)
-	told, version := resp.catalogue.Items, resp.catalogue.Version
-	if resp.known {
-		told, version = resp.before, since
-	}
-	err = events.Send("ready", version, []byte("{}"))
-	if since != "" && !resp.known {
-		err = cmp.Or(err, events.Send("reset", version, []byte("{}")))
-	}
-	if err != nil {
-		return nil // the client has gone, as also below
-	}
-	for {
-		next := time.After(stepInterval)
-		if step := sorted.Step(told, resp.catalogue.Items, asked.Matches); step != nil {
-			if err := events.Send("change", resp.catalogue.Version, step); err != nil {
-				return nil
-			}
-		}
-		told = resp.catalogue.Items
-		if err := events.Wait(r.Context(), resp.catalogue.changed); err != nil {
-			return nil
-		}
-		<-next
-		resp, err = send(r.Context(), carRequestChan, CarRequest{list: true, asked: simulation.Asked{Never: true}})
-		if err != nil || resp.Error != nil {
-			return nil // or the server stops
-		}
-	}
+	resp.catalogue.feed.Follow(w, r, resp.catalogue.followed(), events.Follower{
+		Since: since, Before: resp.before, Known: resp.known, Matches: asked.Matches,
+		Newest: func(ctx context.Context) (events.State, error) {
+			resp, err := send(ctx, carRequestChan, CarRequest{list: true, asked: simulation.Asked{Never: true}})
+			return resp.catalogue.followed(), cmp.Or(err, resp.Error)
+		},
+	})
+	return nil
 }
 
 // How large bodies may be, in bytes.
@@ -396,7 +372,9 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 }
 
 // isStream reports whether the answer to r does not end.
-func isStream(r *http.Request) bool { return rest.WantsEvents(r) && r.URL.Path == "/api/cars" }
+func isStream(r *http.Request) bool {
+	return events.Wanted(r) && strings.TrimSuffix(r.URL.Path, "/") == "/api/cars"
+}
 
 // logOutcome logs the outcome of a request.
 func logOutcome(req CarRequest, resp CarResponse, what string) {

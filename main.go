@@ -234,6 +234,9 @@ func serve(cfg config) error {
 		slog.Warn(flag + " has no effect: -delay 0 turns all simulation off")
 	}
 	stopping := new(atomic.Bool)
+	ending, endStreams := context.WithCancel(context.Background())
+	defer endStreams()
+	cfg.guard.Ending = ending
 	connections, silent := ops.NewConnections(), new(listen.SilentConns)
 	handler, err := newServerHandler(cfg, kept, connections, stopping)
 	if err != nil {
@@ -270,6 +273,7 @@ func serve(cfg config) error {
 	case <-signals:
 	}
 	stopping.Store(true)
+	endStreams()
 	signaled := time.Now()
 	time.AfterFunc(exitTime, func() { os.Exit(1) })
 	stopped := make(chan struct{})
@@ -375,7 +379,6 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 // returns when they are, or at stopTime.
 func shutdown(server *http.Server, silent *listen.SilentConns) {
 	slog.Info("Stopping: requests inside are answered, new ones refused")
-	control((*processor).end)
 	noMoreWaiting := time.AfterFunc(drainTime, func() { control(func(p *processor) { p.simulate(simulation.Settings{}) }) })
 	defer noMoreWaiting.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)

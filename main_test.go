@@ -1049,6 +1049,36 @@ func TestAbandonedRequestsDoNotPileUpAtAStoreThatHangs(t *testing.T) {
 
 // --- a store that others write to -----------------------------------------------
 
+// TestPublishingIsOneClose: whoever has a catalogue sees by its channel that another has
+// taken its place, whose version is new. All that were can be gone on from.
+func TestPublishingIsOneClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := startLoopOn(t, newFakeStore(true))
+		list := func(since string) CarResponse { return d.readConfirmed(CarRequest{list: true, since: since}) }
+		write := func(req CarRequest, err error) { response := d.send(req); <-d.commits; d.committed(err); <-response }
+		last, seen := list("").catalogue, map[string]sorted.List{}
+		for i, step := range []func(){ // from 4 on, nothing changes
+			func() { write(rename(1, "A"), nil) }, func() { write(replacing(cars), nil) },
+			func() { others := theirs(last.State, 2, "B"); others.Version = ""; d.changed(others) },
+			func() { d.control(func(p *processor) error { p.publish(builtIn()); return nil }) },
+			func() { write(deletion(999), nil) }, func() { write(rename(1, "C"), errDiskFull) },
+		} {
+			seen[last.Version] = last.Items
+			step()
+			now, closed := list("").catalogue, turn{CarRequest: CarRequest{done: last.changed}}.abandoned()
+			if _, again := seen[now.Version]; closed != (i < 4) || again != (i >= 4) {
+				t.Errorf("step %d: published: %v, and version %q has been before: %v", i, closed, now.Version, again)
+			}
+			for version, want := range seen {
+				if resp := list(version); !resp.known || resp.before.Hash() != want.Hash() || list(version+"0").known {
+					t.Errorf("step %d: version %q is known: %v, or is another", i, version, resp.known)
+				}
+			}
+			last = now
+		}
+	})
+}
+
 // theirs returns the state that others make of s by giving a car another name.
 func theirs(s store.State, id int, name string) store.State {
 	car := *carOf(s.Items.Get(id))
@@ -1056,8 +1086,8 @@ func theirs(s store.State, id int, name string) store.State {
 	return catalogue{State: s}.put(newItem(car)).State
 }
 
-func (l storeLoop) readConfirmed(id int) CarResponse {
-	response := l.send(CarRequest{ID: id})
+func (l storeLoop) readConfirmed(req CarRequest) CarResponse {
+	response := l.send(req)
 	<-l.confirms
 	l.confirmed(nil)
 	return <-response
@@ -1088,7 +1118,7 @@ func TestConflictIsJudgedAgain(t *testing.T) {
 			t.Errorf("got a commit of %d writes, want all 4, in their order, judged by what others have made", c.Writes)
 		}
 		checkNoAnswer(t, responses...)
-		checkResponse(t, d.readConfirmed(1), "theirs", "")
+		checkResponse(t, d.readConfirmed(CarRequest{ID: 1}), "theirs", "")
 		d.committed(nil)
 		for i, want := range []struct{ car, error string }{{"", preconditionFailed}, {"B", ""}, {"C", ""}, {"late", ""}} {
 			resp := <-responses[i]
@@ -1139,7 +1169,7 @@ func TestReadsWaitUntilTheStoreHasConfirmed(t *testing.T) {
 				t.Errorf("got %+v, want %v", resp, errDiskFull)
 			}
 		}
-		checkResponse(t, d.readConfirmed(1), "theirs", "")
+		checkResponse(t, d.readConfirmed(CarRequest{ID: 1}), "theirs", "")
 		if len(d.confirms) > 0 {
 			t.Error("the store is asked for nobody")
 		}

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"cars/internal/events"
 	"cars/internal/query"
 	"cars/internal/rest"
 	"cars/internal/sorted"
@@ -155,6 +156,12 @@ func readItem(r *strict.Reader, wrong strict.Problems) *sorted.Item {
 type catalogue struct {
 	store.State
 	changed chan struct{} // closed by the processor when another catalogue has taken the place of this
+	feed    *events.Feed  // of those who follow the processor's catalogues
+}
+
+// followed returns what streams tell of the catalogue.
+func (c catalogue) followed() events.State {
+	return events.State{Items: c.Items, Version: c.Version, Changed: c.changed}
 }
 
 // builtIn returns the catalogue of the built-in cars.

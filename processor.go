@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"cars/internal/events"
 	"cars/internal/rest"
 	"cars/internal/simulation"
 	"cars/internal/sorted"
@@ -92,7 +93,6 @@ type processor struct {
 
 	catalogue  catalogue      // the one that readers see: all of it is durable
 	history    sorted.History // the cars of earlier catalogues, by version
-	ending     bool           // the server stops, so streams end
 	store      store.Store
 	maxCars    int
 	simulation simulation.Settings
@@ -128,7 +128,7 @@ func newProcessor(requests <-chan CarRequest, controls <-chan func(*processor), 
 		patience:   time.NewTimer(0),
 		sweepAt:    minSweep,
 	}
-	p.catalogue.changed = make(chan struct{})
+	p.catalogue.changed, p.catalogue.feed = make(chan struct{}), events.NewFeed()
 	p.catalogue.Version = p.epoch + "-0"
 	p.patience.Stop()
 	return p
@@ -185,13 +185,12 @@ func (p *processor) accept(req CarRequest) {
 		p.sweep()
 	}
 	t := turn{CarRequest: req, received: p.woke}
-	wait := p.simulation.Time(req.asked)
-	if wait <= 0 {
-		p.process(t)
+	if wait := p.simulation.Time(req.asked); wait > 0 {
+		waiting := t // so that t itself is on the stack
+		p.waiting.Push(&waiting, p.woke, wait)
 		return
 	}
-	waits := t // a variable of its own: only requests that wait are put on the heap
-	p.waiting.Push(&waits, p.woke, wait)
+	p.process(t)
 }
 
 // processDue processes every waiting request whose time has come, however
@@ -230,8 +229,6 @@ func (p *processor) read(t turn) {
 	}
 	var resp CarResponse
 	switch {
-	case t.list && t.asked.Never && p.ending:
-		resp.Error = errEnding
 	case t.list:
 		resp.catalogue = p.catalogue
 		if resp.before, resp.known = p.catalogue.Items, t.since == p.catalogue.Version; !resp.known {
@@ -311,20 +308,10 @@ func (p *processor) publish(c catalogue) {
 		p.published++
 		c.Version = fmt.Sprintf("%s-%d", p.epoch, p.published)
 	}
-	if c.changed = p.catalogue.changed; !p.ending {
-		c.changed = make(chan struct{})
-		close(p.catalogue.changed)
-	}
+	c.changed, c.feed = make(chan struct{}), p.catalogue.feed
+	close(p.catalogue.changed)
 	p.history.Add(p.catalogue.Version, p.catalogue.Items, c.Items)
 	p.catalogue = c
-}
-
-// end has all streams end.
-func (p *processor) end() {
-	if !p.ending {
-		p.ending = true
-		close(p.catalogue.changed)
-	}
 }
 
 // committed makes the batch visible and answers its writes. If other programs were first,
@@ -359,7 +346,6 @@ func (p *processor) committed(e store.Event) {
 const writePatience = 10 * time.Second
 
 var (
-	errEnding    = &rest.Error{Status: http.StatusServiceUnavailable, Message: "The server is stopping", RetryAfter: 1}
 	errNoOutcome = rest.Errorf(http.StatusServiceUnavailable, "The disk takes too long; whether the change was made is not known")
 	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the disk takes too long", RetryAfter: 10}
 )

@@ -171,7 +171,7 @@ func TestClusterUnderFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	follower := follow(t, c, clients)
+	follower := followCluster(t, c, clients)
 	end := time.Now().Add(time.Duration(*clusterMinutes * float64(time.Minute)))
 	for round := 0; round < len(clusterFaults) || time.Now().Before(end); round++ {
 		fault, n := clusterFaults[round%len(clusterFaults)], rand.N(3)
@@ -239,8 +239,8 @@ func TestClusterUnderFaults(t *testing.T) {
 	t.Logf("the client that follows was connected %d times, and read the list %d times", follower.connected, follower.resets)
 }
 
-// A follower is a client that follows the changes, at one server after the other.
-type follower struct {
+// A clusterFollower is a client that follows the changes, at one server after the other.
+type clusterFollower struct {
 	close func()
 
 	mu                sync.Mutex
@@ -250,8 +250,8 @@ type follower struct {
 	connected, resets int
 }
 
-func follow(t *testing.T, c *cluster, clients *check.Clients) *follower {
-	f := &follower{cars: make(map[int]int)}
+func followCluster(t *testing.T, c *cluster, clients *check.Clients) *clusterFollower {
+	f := &clusterFollower{cars: make(map[int]int)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	f.close = func() { cancel(); <-ended }
@@ -268,7 +268,7 @@ func follow(t *testing.T, c *cluster, clients *check.Clients) *follower {
 }
 
 // connect follows at one server until ctx is done.
-func (f *follower) connect(ctx context.Context, s *process, clients *check.Clients) {
+func (f *clusterFollower) connect(ctx context.Context, s *process, clients *check.Clients) {
 	r, _ := http.NewRequestWithContext(ctx, "GET", "http://"+s.addr+"/api/cars", nil)
 	r.Header.Set("Accept", "text/event-stream")
 	f.mu.Lock()
@@ -315,7 +315,7 @@ func (f *follower) connect(ctx context.Context, s *process, clients *check.Clien
 }
 
 // read reads the list.
-func (f *follower) read(ctx context.Context, s *process) {
+func (f *clusterFollower) read(ctx context.Context, s *process) {
 	r, _ := http.NewRequestWithContext(ctx, "GET", "http://"+s.addr+"/api/cars", nil)
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -337,7 +337,7 @@ func (f *follower) read(ctx context.Context, s *process) {
 }
 
 // event makes the step that an event tells.
-func (f *follower) event(name, id, data string, clients *check.Clients) {
+func (f *clusterFollower) event(name, id, data string, clients *check.Clients) {
 	var step struct {
 		Put    []struct{ ID, Price int }
 		Delete []int
@@ -365,7 +365,7 @@ func (f *follower) event(name, id, data string, clients *check.Clients) {
 }
 
 // has wants the client that follows to have a catalogue, in the end.
-func (f *follower) has(t *testing.T, version string, want check.Catalogue) {
+func (f *clusterFollower) has(t *testing.T, version string, want check.Catalogue) {
 	t.Helper()
 	var got map[int]int
 	var at string

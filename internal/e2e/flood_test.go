@@ -116,22 +116,24 @@ func resident(pid int) float64 { return memoryOf(pid, "VmRSS:") }
 
 func milliseconds(d time.Duration) float64 { return float64(max(0, d).Microseconds()) / 1000 }
 
-// TestDelaysLeaveRoom: clients that ask to be answered late fill no more than half of the
-// room.
-func TestDelaysLeaveRoom(t *testing.T) {
+// TestLongStaysLeaveRoom: clients that ask to be answered late, or announce a body for a
+// read and do not send it, fill no more than half of the room.
+func TestLongStaysLeaveRoom(t *testing.T) {
 	t.Parallel()
-	s := start(t, "-max-in-flight", "20")
-	s.skipLog()
-	for range 40 {
-		s.dial(t, header("GET", "/api/cars/1?_delay=60000", 0))
-	}
-	for s.metric(t, "cars_requests_in_flight") < 10 {
-	}
-	for range 10 {
-		s.wantCar(t, "/api/cars/1")
-	}
-	if body := s.wantStatus(t, 503, "GET", "/api/cars/1?%5fdelay=60000", ""); !strings.Contains(body, "asked for a delay") {
-		t.Errorf("got %s, want a refusal because of the delay", body)
+	for _, long := range []string{header("GET", "/api/cars/1?_delay=60000", 0), header("GET", "/api/cars/1", 10)} {
+		s := start(t, "-max-in-flight", "20")
+		s.skipLog()
+		for range 40 {
+			s.dial(t, long)
+		}
+		for s.metric(t, "cars_requests_in_flight") < 10 {
+		}
+		for range 10 {
+			s.wantCar(t, "/api/cars/1")
+		}
+		if body := s.wantStatus(t, 503, "GET", "/api/cars/1?%5fdelay=60000", ""); !strings.Contains(body, "asked for a delay") {
+			t.Errorf("got %s, want a refusal because of the delay", body)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +23,11 @@ type load struct {
 	Connections int
 	Duration    time.Duration
 	Rate        float64 // requests a second in all; 0: each connection sends the next when it has its answer
+	Stamped     bool    // each stamp in a request is when the request was sent
 }
+
+// stamp is what is replaced by "@" and the nanoseconds since 1970.
+const stamp = "@1234567890123456789"
 
 // outcomes are the answers to a load by status; 0 stands for connections that broke.
 type outcomes map[int]*outcome
@@ -41,6 +46,7 @@ const roleEnv, inputEnv = "CARS_TEST_ROLE", "CARS_TEST_INPUT"
 
 var roles = map[string]func(input string) error{
 	"load":          generate,
+	"followers":     followAll,
 	"bare":          serveBare,
 	"bare owner":    serveBareOwner,
 	"sleeping loop": serveLoops(1),
@@ -141,7 +147,11 @@ func (l load) connection(i int, conn net.Conn, start time.Time) outcomes {
 			if fresh {
 				conn.SetDeadline(last)
 			}
-			if _, err = conn.Write([]byte(l.Requests[n%len(l.Requests)])); err == nil {
+			request := l.Requests[n%len(l.Requests)]
+			if l.Stamped {
+				request = strings.Replace(request, stamp, "@"+strconv.FormatInt(time.Now().UnixNano(), 10), 1)
+			}
+			if _, err = conn.Write([]byte(request)); err == nil {
 				status, err = skipAnswer(r)
 			}
 		}

@@ -12,6 +12,7 @@ package etcd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -143,10 +144,11 @@ func (c *Client) post(ctx context.Context, path string, request, answer any) (re
 	if err != nil {
 		return false, err
 	}
-	patience := 5 * time.Second
-	if deadline, ok := ctx.Deadline(); ok {
-		patience = time.Until(deadline) / tries
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(time.Hour)
 	}
+	patience := min(time.Until(deadline)/tries, 10*time.Second)
 	said := make(map[string]string)
 	unknown := false
 	for n := 1; ; n++ {
@@ -173,7 +175,8 @@ func (c *Client) post(ctx context.Context, path string, request, answer any) (re
 			case <-time.After(50 * time.Millisecond):
 			}
 		}
-		if ctx.Err() != nil {
+		// Of a request that is cut off, nobody knows the outcome: better none than a late one.
+		if ctx.Err() != nil || time.Until(deadline) < patience/8 {
 			return unknown, c.nobody(said, unknown)
 		}
 	}
@@ -317,7 +320,7 @@ func readError(resp *http.Response, member string) *Error {
 		e.Message = fmt.Sprintf("status %d, and no answer of etcd", resp.StatusCode)
 		return e
 	}
-	e.Code, e.Message = said.Code, said.Message
+	e.Code, e.Message = said.Code, cmp.Or(said.Message, fmt.Sprint("code ", said.Code))
 	if len(said.Error) > 0 && said.Error[0] == '{' { // as in a watch
 		e.Code, e.Message = streamError(said.Error)
 	}

@@ -7,6 +7,7 @@ package guard
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -40,6 +41,7 @@ type Options struct {
 	Vital  func(path string) bool     // whether there is always room for requests for path
 	Long   func(r *http.Request) bool // whether r asks to stay inside for long; nil: no request does
 	Stream func(r *http.Request) bool // whether the answer to r is a stream; nil: no answer is
+	Ending context.Context            // ends the streams when it is done; nil: it never is
 
 	// Report is called for each preflight of a write that is refused. Neither the answer nor
 	// the page that asked shows the reason. Report may be nil.
@@ -183,18 +185,27 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, next http.Handler)
 		if g.streams.Add(1) > int64(g.MaxStreams) {
 			return tooMany("%d streams are open already, as many as -max-streams allows; try again", g.MaxStreams)
 		}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		if g.Ending != nil {
+			defer context.AfterFunc(g.Ending, cancel)()
+		}
+		stream, outer := r.WithContext(ctx), r
+		defer func() { outer.Pattern = stream.Pattern }() // which those around the guard look at
+		r = stream
 	} else {
 		defer g.inFlight.Add(-1)
 		if g.inFlight.Add(1) > int64(g.MaxInFlight) {
 			return tooMany("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight)
 		}
 	}
-	if g.Long != nil && g.Long(r) {
+	slowBody := r.ContentLength != 0 && !isWrite(r.Method) // a read needs none, so nobody has to send it soon
+	if slowBody || g.Long != nil && g.Long(r) {
 		// Clients choose how long these requests stay, so these must leave room for others.
 		half := max(1, g.MaxInFlight/2)
 		defer g.long.Add(-1)
 		if g.long.Add(1) > int64(half) {
-			return tooMany("%d requests that asked for a delay are inside already, half as many as -max-in-flight allows; try again", half)
+			return tooMany("%d requests that asked for a delay, or are to read and have a body, are inside already, half as many as -max-in-flight allows; try again", half)
 		}
 	}
 	if g.limiter != nil {

@@ -1,44 +1,41 @@
 package sorted
 
-// A History holds earlier lists, by name. They share most items with each other and with
-// the newest list, so a History takes memory only for items that were replaced. The zero
-// value is empty.
+// A History is the lists that were before, by their names. They share most items with
+// each other and with the newest, so that it takes memory only for items that were
+// replaced or deleted. The zero value is empty.
 type History struct {
-	past     []past // from the oldest on
-	replaced int    // items in past that are in no newer list
+	past    []past // from the oldest on
+	changes int    // of all in past
 }
 
 type past struct {
-	name     string
-	list     List
-	replaced int // items that are in no newer list
+	name    string
+	list    List
+	changes int // items that differ in the next list
 }
 
-// A History goes back as far as both of these allow: the number of lists, and of items that
-// were replaced. With items of 1 kB it takes some 15 MB; 60 MB if lists have a million items.
+// How far a History goes back: so many lists, and so many changed items. With items of
+// 1 kB that is some 15 MB, and 60 if lists are of a million items.
 const (
-	maxPast     = 1000
-	maxReplaced = 10_000
+	maxPast    = 1000
+	maxChanges = 10_000
 )
 
-// Add adds a list that another replaces. If that replaces more items than a History may
-// keep, the History is empty afterwards.
+// Add adds a list whose place another takes. A change of more items than are to
+// be remembered leaves nothing to go back to.
 func (h *History) Add(name string, list, next List) {
 	p := past{name: name, list: list}
-	for old := range Changes(list, next) {
-		if old != nil {
-			p.replaced++
-		}
-		if p.replaced > maxReplaced {
+	for range Changes(list, next) {
+		if p.changes++; p.changes > maxChanges {
 			*h = History{}
 			return
 		}
 	}
 	h.past = append(h.past, p)
-	h.replaced += p.replaced
-	for len(h.past) > maxPast || h.replaced > maxReplaced {
-		h.replaced -= h.past[0].replaced
-		h.past[0] = past{} // otherwise the array would keep it alive
+	h.changes += p.changes
+	for len(h.past) > maxPast || h.changes > maxChanges {
+		h.changes -= h.past[0].changes
+		h.past[0] = past{} // or the array would keep it alive
 		h.past = h.past[1:]
 	}
 }

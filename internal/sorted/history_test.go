@@ -2,7 +2,6 @@ package sorted
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 )
 
@@ -39,24 +38,26 @@ func TestHistoryForgetsLargeChanges(t *testing.T) {
 		return NewList(items)
 	}
 	var h History
-	small, half, large := newOf(1), newOf(maxReplaced*2/3), newOf(maxReplaced+1)
-	h.Add("small", small, half)
-	h.Add("half", half, newOf(maxReplaced*2/3))
+	small, half, large := newOf(1), newOf(maxChanges*2/3), newOf(maxChanges+2)
+	h.Add("small", small, small)
+	h.Add("half", half, newOf(maxChanges*2/3))
 	if _, found := h.Find("small"); !found {
 		t.Error("forgot what there was room for")
 	}
-	h.Add("another half", newOf(maxReplaced*2/3), newOf(3))
+	h.Add("another half", newOf(maxChanges*2/3), newOf(3))
 	if _, found := h.Find("half"); found {
 		t.Error("remembers more items than it is to")
 	}
 	if _, found := h.Find("another half"); !found {
 		t.Error("forgot the last change, for which there was room")
 	}
-	h.Add("large", large, List{})
-	for _, name := range []string{"another half", "large"} {
-		if _, found := h.Find(name); found {
-			t.Errorf("remembers %q across a change that is too large", name)
+	for _, change := range [][2]List{{large, {}}, {{}, large}} {
+		h.Add("small", small, small)
+		h.Add("large", change[0], change[1])
+		for _, name := range []string{"small", "large"} {
+			if _, found := h.Find(name); found {
+				t.Errorf("remembers %q across a change that is too large", name)
+			}
 		}
 	}
-	runtime.KeepAlive(large)
 }

@@ -5,25 +5,40 @@ import (
 	"strconv"
 )
 
-// Step returns the changes from one list to another of the items for which matches is true,
-// or nil if there are none: an object such as {"put":[{…}],"delete":[7]}, as in a line of
-// the file. put has each item that matches, and is new, has changed or did not match before.
-// delete has the ID of each item that matched before, and is gone or does not match after.
-func Step(before, after List, matches func(*Item) bool) []byte {
-	var step, deleted []byte
+// AppendStep appends what is to be told of the way from one list to another, as far as
+// matches holds: an object such as {"put":[{…}],"delete":[7]}, as a line of the file has
+// it. An item that has come to match, or has changed and matches still, is put. One that
+// matches no longer is among the deleted. If that is nothing, it appends nothing. fits
+// tells that the object has no more than most bytes; nothing is appended otherwise.
+func AppendStep(b []byte, before, after List, matches func(*Item) bool, most int) (step []byte, fits bool) {
+	start := len(b)
+	b = append(b, `{"put":[`...)
+	first, deletes := len(b), false
 	for old, now := range Changes(before, after) {
-		switch matched := old != nil && matches(old); {
-		case now != nil && matches(now):
-			if !matched || !bytes.Equal(old.Line, now.Line) {
-				step = append(append(step, now.JSON()...), ',')
-			}
-		case matched:
-			deleted = append(strconv.AppendInt(deleted, int64(old.ID), 10), ',')
+		matched := old != nil && matches(old)
+		if now == nil || !matches(now) {
+			deletes = deletes || matched
+		} else if !matched || !bytes.Equal(old.Line, now.Line) {
+			b = append(append(b, now.JSON()...), ',')
+		}
+		if len(b)-start > most {
+			return b[:start], false
 		}
 	}
-	if step == nil && deleted == nil {
-		return nil
+	if len(b) == first && !deletes {
+		return b[:start], true
 	}
-	step = append(append([]byte(`{"put":[`), bytes.TrimSuffix(step, []byte{','})...), `],"delete":[`...)
-	return append(append(step, bytes.TrimSuffix(deleted, []byte{','})...), "]}"...)
+	b = append(bytes.TrimSuffix(b, []byte{','}), `],"delete":[`...)
+	if deletes {
+		for old, now := range Changes(before, after) {
+			if old != nil && matches(old) && (now == nil || !matches(now)) {
+				b = append(strconv.AppendInt(b, int64(old.ID), 10), ',')
+			}
+		}
+		b = bytes.TrimSuffix(b, []byte{','})
+	}
+	if b = append(b, "]}"...); len(b)-start > most {
+		return b[:start], false
+	}
+	return b, true
 }
