@@ -102,11 +102,11 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	set.IntVar(&cfg.maxCars, "max-cars", defaultMaxCars, "refuse to keep more than `n` cars")
 	cfg.simulation.AddFlags(set)
 	set.BoolVar(&cfg.readOnly, "read-only", false, "refuse every write; =false, said explicitly, allows everybody to write even\nwithout a token to a server that can be reached from a network")
-	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; those on this machine and the server's own may anyway")
+	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; the server's own pages and those of this machine may write anyway")
 	hosts := set.String("hosts", "", "further host `names` to answer to, comma-separated")
 	set.Float64Var(&cfg.guard.Rate, "rate", 0, "let each client address make `n` requests a second, in bursts of twice that;\n0 sets no limit")
-	set.IntVar(&cfg.guard.MaxInFlight, "max-in-flight", 10_000, "answer up to `n` requests at once, and one more with 503")
-	set.IntVar(&cfg.guard.MaxStreams, "max-streams", 1000, "keep up to `n` event streams open, and answer one more with 503")
+	set.IntVar(&cfg.guard.MaxInFlight, "max-in-flight", 10_000, "answer up to `n` requests at once, and further ones with 503")
+	set.IntVar(&cfg.guard.MaxStreams, "max-streams", 1000, "keep up to `n` event streams open, and answer further ones with 503")
 	set.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificates in this PEM `file`")
 	set.StringVar(&cfg.tlsKey, "tls-key", "", "the `file` of the key to -tls-cert")
 	logLevel := set.String("log-level", "info", "least important `level` to log: debug, info, warn or error")
@@ -158,7 +158,7 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 		return cfg, err
 	}
 	if cfg.cluster.LocalReads = *reads == "local"; given["reads"] && !etcd.IsAddress(cfg.data) {
-		return cfg, errors.New("-reads goes with -data etcd://…")
+		return cfg, errors.New("-reads needs -data etcd://…")
 	}
 	cfg.guard.AllowNetworkWrites = given["read-only"] && !cfg.readOnly
 	if cfg.readOnly {

@@ -156,10 +156,10 @@ func readItem(r *strict.Reader, wrong strict.Problems) *sorted.Item {
 type catalogue struct {
 	store.State
 	changed chan struct{} // closed by the processor when another catalogue has taken the place of this
-	feed    *events.Feed  // of those who follow the processor's catalogues
+	feed    *events.Feed  // shared by the streams of the processor's catalogues
 }
 
-// followed returns what streams tell of the catalogue.
+// followed returns the state that streams send.
 func (c catalogue) followed() events.State {
 	return events.State{Items: c.Items, Version: c.Version, Changed: c.changed}
 }
@@ -363,7 +363,7 @@ type batch struct {
 	responses []CarResponse // one for each of turns, if the commit succeeds
 	after     catalogue     // the catalogue after all writes
 	changes   bool          // whether a write has been accepted
-	whole     bool          // the last of them has replaced the catalogue: none is to follow, so that its answer has the batch's version
+	whole     bool          // the last write replaces the catalogue. No write may follow: its answer has the batch's version
 	began     time.Time
 }
 
