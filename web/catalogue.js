@@ -16,6 +16,7 @@ export let shown = new Map();
 
 let request = new AbortController();
 let loaded; // the query string on show
+let arrived; // steps that were told while a list is being read
 let total; // how many cars there are that match
 
 // load asks for what the address bar says. Whatever was asked before is outdated; the
@@ -30,13 +31,19 @@ export async function load() {
 	loaded = location.search;
 	showControls();
 	list.ariaBusy = 'true';
+	const steps = arrived = [];
 	const slow = setTimeout(() => { status.textContent = 'Loading …'; }, 400);
 	try {
 		const { data, total, version } = await read(`api/cars?${asked}`, { signal, waiting });
 		showCars(data, total);
-		keepNews(follow(asked, version));
+		const goesOn = follow(asked, version);
+		keepNews(goesOn);
+		arrived = undefined;
+		if (goesOn) steps.forEach(tell); // the list may be older than they
 	} catch (error) {
-		if (!signal.aborted) showError(error);
+		if (signal.aborted) return;
+		arrived = undefined;
+		showError(error);
 	} finally {
 		clearTimeout(slow);
 		if (!signal.aborted) {
@@ -140,6 +147,7 @@ export function tell(step) {
 		load();
 		return;
 	}
+	arrived?.push(step);
 	for (const car of step.put) {
 		const before = shown.get(car.id);
 		if (before && JSON.stringify(before) !== JSON.stringify(car)) {

@@ -712,7 +712,9 @@ func TestStreamThroughACompressingProxy(t *testing.T) {
 	}
 	front := httptest.NewServer(proxy)
 	defer front.CloseClientConnections()
-	one, err := openStream(t.Context(), &http.Client{Transport: &http.Transport{DisableCompression: true}}, front.URL+"/api/cars?category=SUV", "")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	one, err := openStream(ctx, &http.Client{Transport: &http.Transport{DisableCompression: true}}, front.URL+"/api/cars?category=SUV", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ var (
 type measure struct {
 	cpu    time.Duration // of the server's process for each answer
 	rate   float64       // answers a second
+	p50    time.Duration
 	p99    time.Duration
 	memory float64       // peak of the resident set, in MB; on Linux
 	start  time.Duration // until the first answer
@@ -52,6 +53,7 @@ func BenchmarkTable(b *testing.B) {
 	quiet := []string{"-delay", "0", "-log-level", "warn"}
 	small, large, huge := catalogueOf(b, 24), catalogueOf(b, 100_000), catalogueOf(b, 1_000_000)
 	on := func(file string) []string { return append([]string{"-data", file}, quiet...) }
+	var beside streaming
 	rows := []row{
 		{"bare net/http handler, the same bytes", underLoad(role("bare"), getAudi, 64)},
 		{"that, with our limits and one goroutine", underLoad(role("bare owner"), getAudi, 64)},
@@ -70,6 +72,13 @@ func BenchmarkTable(b *testing.B) {
 		{"filter + sort + page of 24 cars", underLoad(cars(on(small)...), list, 1)},
 		{"filter + sort + page of 100,000", underLoad(cars(on(large)...), list, 1)},
 		{"filter + sort + page of 1,000,000", underLoad(cars(on(huge)...), list, 1)},
+		{"100 durable POSTs a second", beside.posts(0, 0)},
+		{"100 durable POSTs a second, beside 1,000 streams", beside.posts(1000, 0)},
+		{"1,000 streams are told of them", beside.told},
+		{"kB a stream: MB that 1,000 take, idle", beside.idle},
+		{"kB a stream: MB that 1,000 take, after that", beside.after},
+		{"100 durable POSTs a second, beside 500 streams and 500 stuck", beside.posts(500, 500)},
+		{"500 streams are told of them", beside.told},
 	}
 	for range b.N {
 		measures := make([][]measure, len(rows))
@@ -95,13 +104,14 @@ func print(rows []row, measures [][]measure) {
 		return one(len(values)/2) + " (" + one(0) + "–" + one(len(values)-1) + ")"
 	}
 	fmt.Fprintf(out, "%s %s/%s, %d cores, %s, %d rounds of %g s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), time.Now().Format(time.DateOnly), *rounds, *seconds)
-	fmt.Fprintln(out, "\tCPU µs/answer\tanswers/s\tp99 ms\tpeak MB\tms to first answer")
+	fmt.Fprintln(out, "\tCPU µs/answer\tanswers/s\tp50 ms\tp99 ms\tpeak MB\tms to first answer")
 	columns := []struct {
 		format string
 		value  func(measure) float64
 	}{
 		{"%.1f", func(m measure) float64 { return float64(m.cpu.Nanoseconds()) / 1e3 }},
 		{"%.0f", func(m measure) float64 { return m.rate }},
+		{"%.2f", func(m measure) float64 { return float64(m.p50.Microseconds()) / 1e3 }},
 		{"%.2f", func(m measure) float64 { return float64(m.p99.Microseconds()) / 1e3 }},
 		{"%.0f", func(m measure) float64 { return m.memory }},
 		{"%.0f", func(m measure) float64 { return float64(m.start.Microseconds()) / 1e3 }},
@@ -131,7 +141,7 @@ func print(rows []row, measures [][]measure) {
 			fmt.Fprintf(out, "%s\t%s\t%s\n", name, text, goal)
 		}
 	}
-	cpu, rate := columns[0].value, columns[1].value
+	cpu, rate, median := columns[0].value, columns[1].value, columns[2].value
 	fmt.Fprintln(out, "\nratio\t\tgoal")
 	ratio("CPU, cars to the bare handler", "cars -delay 0 -log-level warn", "bare net/http handler, the same bytes", cpu, "at most 1.05")
 	ratio("CPU, limits and one goroutine to it", "that, with our limits and one goroutine", "bare net/http handler, the same bytes", cpu, "")
@@ -139,12 +149,16 @@ func print(rows []row, measures [][]measure) {
 	ratio("answers, cars to a pool of five", "100 ms in cars -log-level warn", "100 ms in a pool of five", rate, "")
 	ratio("durable POSTs of 64, to fsyncs", "durable POSTs, 64 connections", "a write and an fsync", rate, "at least 4")
 	ratio("CPU of a GET, 100,000 cars to 24", "GET of 100,000 cars", "GET of 24 cars", cpu, "1")
+	ratio("median of POSTs, beside 1,000 streams to alone", "100 durable POSTs a second, beside 1,000 streams", "100 durable POSTs a second", median, "at most 1.1")
+	ratio("median of POSTs, with 500 stuck to alone", "100 durable POSTs a second, beside 500 streams and 500 stuck", "100 durable POSTs a second", median, "at most 1.1")
 	bytes := func(m measure) float64 { return m.memory }
-	i, j := len(rows)-1, len(rows)-3
+	i := slices.IndexFunc(rows, func(r row) bool { return r.name == "filter + sort + page of 1,000,000" })
+	j := i - 2
 	perCar := values(i, bytes)
 	for k, m := range values(j, bytes) {
 		perCar[k] -= m
 	}
+	fmt.Fprintln(out, "ms until a stream is told, p99\tsee above\tunder 50\nkB a stream\tsee above\tunder 40")
 	fmt.Fprintf(out, "bytes for each of 1,000,000 cars, at peak\t%s\tunder 1024\n", spread("%.0f", perCar))
 }
 
@@ -222,7 +236,7 @@ func underLoad(start starter, request string, connections int) func(b *testing.B
 			if status/100 != 2 {
 				b.Errorf("%s: got status %d, %d times", cmd, status, o.Count)
 			}
-			answers, m.p99 = o.Count, o.P99
+			answers, m.p50, m.p99 = o.Count, o.P50, o.P99
 		}
 		m.rate = float64(answers) / l.Duration.Seconds()
 		m.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() - before) / time.Duration(max(1, answers))
@@ -311,7 +325,7 @@ func whileTheDiskHangs(b *testing.B) (m measure) {
 	}
 	s.cmd.Process.Kill()
 	unplug()
-	m.rate, m.p99 = float64(got.of(200).Count)/l.Duration.Seconds(), got.of(200).P99
+	m.rate, m.p50, m.p99 = float64(got.of(200).Count)/l.Duration.Seconds(), got.of(200).P50, got.of(200).P99
 	return m
 }
 

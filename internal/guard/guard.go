@@ -61,7 +61,7 @@ func (o *Options) Settle(secure bool) (warning string) {
 	case o.Token != "" || o.ReadOnly != "" || o.Loopback && len(o.Hosts) == 0:
 		return ""
 	case o.AllowNetworkWrites:
-		return "-read-only=false lets everybody write who can reach this server, since CARS_TOKEN is not set"
+		return "-read-only=false lets everybody who can reach this server write, since CARS_TOKEN is not set"
 	default:
 		o.ReadOnly = NetworkReadOnly
 		return NetworkReadOnly

@@ -28,10 +28,10 @@ func (b *badLine) attrs(size int64) []slog.Attr {
 }
 
 var (
-	errChecksum  = errors.New("it is not what its checksum says (if you have edited it, take out its crc)")
+	errChecksum  = errors.New("it does not match its checksum (if you have edited the line, remove its crc)")
 	errNotJSON   = errors.New("it is not JSON")
 	errByteOrder = errors.New("it begins with a byte order mark; save the file as UTF-8 without one")
-	errReturns   = errors.New("lines end with CR alone; save the file with LF or CR LF as line ends")
+	errReturns   = errors.New("lines end with CR alone; save the file with LF or CR LF at the end of lines")
 )
 
 // A section is a part of a file: the lines that one goroutine decodes.

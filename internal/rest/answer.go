@@ -1,6 +1,6 @@
 // Package rest has what an HTTP API in JSON needs beside the standard library: errors
-// that know their answer, conditions, bodies, files, lists, event streams and routes. It
-// does not know what the API is about.
+// that know their answer, conditions, bodies, files, lists and routes. It does not know
+// what the API is about.
 package rest
 
 import (

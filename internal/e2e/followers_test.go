@@ -1,0 +1,220 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Followers are clients of event streams, in a process of their own. Cars whose name is
+// a stamp tell them when each was sent.
+type followers struct {
+	Addr    string
+	Streams int
+	Stuck   int // more, that do not read
+}
+
+// told is what followers have been told.
+type told struct {
+	Count         int // of stamps, by all streams
+	Steps         int // events, by all streams
+	Ended         int // streams that have ended
+	P50, P99, Max time.Duration
+}
+
+// A following is a process of followers.
+type following struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+// follow returns when all streams are open.
+func (f followers) follow(t testing.TB) *following {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleEnv+"=followers", inputEnv+"="+encode(f))
+	cmd.Stderr = os.Stderr
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	p := &following{cmd, in, bufio.NewReader(out)}
+	if _, err := p.out.ReadString('\n'); err != nil {
+		t.Fatal("followers: ", err)
+	}
+	return p
+}
+
+// end returns what the streams were told since they were opened, and closes them. It waits
+// for the last of so many stamps a stream, if that takes no longer than patience.
+func (p *following) end(t testing.TB, stamps int) (got told) {
+	t.Helper()
+	fmt.Fprintln(p.in, stamps)
+	if err := json.NewDecoder(p.out).Decode(&got); err != nil {
+		t.Fatal("followers: ", err)
+	}
+	p.in.Close()
+	p.cmd.Wait()
+	return got
+}
+
+// followAll is the main function of the process.
+func followAll(config string) error {
+	var f followers
+	if err := json.Unmarshal([]byte(config), &f); err != nil {
+		return err
+	}
+	const request = "GET /api/cars HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+	var (
+		mu    sync.Mutex
+		got   told
+		took  []time.Duration
+		ended sync.WaitGroup
+		more  = make(chan int, 1<<16)
+	)
+	conns := make([]net.Conn, f.Streams+f.Stuck)
+	for i := range conns {
+		conn, err := net.Dial("tcp", f.Addr)
+		if err != nil {
+			return err
+		}
+		conns[i] = conn
+		if i >= f.Streams {
+			conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		}
+		if _, err := io.WriteString(conn, request); err != nil {
+			return err
+		}
+		if i >= f.Streams {
+			continue
+		}
+		r := bufio.NewReaderSize(conn, 64<<10) // more than a line
+		if line, err := r.ReadString('\n'); line != "HTTP/1.1 200 OK\r\n" {
+			return fmt.Errorf("a stream was answered %q, %v", line, err)
+		}
+		ended.Go(func() {
+			mine := make([]time.Duration, 0, 1<<10)
+			steps := 0
+			for {
+				line, err := r.ReadSlice('\n')
+				now := time.Now().UnixNano()
+				if err != nil {
+					break
+				}
+				if bytes.HasPrefix(line, []byte("event: change")) {
+					steps++
+				}
+				n := 0
+				for _, part := range bytes.Split(line, []byte(`"name":"@`))[1:] {
+					if sent, err := strconv.ParseInt(string(part[:min(19, len(part))]), 10, 64); err == nil {
+						mine = append(mine, time.Duration(now-sent))
+						n++
+					}
+				}
+				if n > 0 {
+					more <- n
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			took = append(took, mine...)
+			got.Steps += steps
+		})
+	}
+	fmt.Println("open")
+	var stamps int
+	fmt.Scanln(&stamps)
+	late := time.After(patience)
+	for n := 0; n < stamps*f.Streams; {
+		select {
+		case k := <-more:
+			n += k
+			continue
+		case <-late:
+		}
+		break
+	}
+	for _, conn := range conns {
+		conn.SetReadDeadline(time.Now())
+	}
+	go func() {
+		for range more {
+		}
+	}()
+	ended.Wait()
+	if got.Count = len(took); got.Count > 0 {
+		slices.Sort(took)
+		got.P50, got.P99, got.Max = took[got.Count/2], took[got.Count*99/100], took[got.Count-1]
+	}
+	return json.NewEncoder(os.Stdout).Encode(got)
+}
+
+// A streaming is what came of the last writes beside streams, row by row.
+type streaming struct {
+	last        told
+	sinceIdle   [2]float64 // MB of the server: that the streams took when they were open, and what was added meanwhile
+	withoutAny  float64    // of the same, without streams
+	lastStreams int
+}
+
+// posts measures durable writes at an even rate, by one client, while streams are open. What
+// a write costs is its median: the CPU time that streams take is not the writer's. When each
+// was sent is in the car's name.
+func (s *streaming) posts(streams, stuck int) func(b *testing.B) measure {
+	return func(b *testing.B) (m measure) {
+		addr := freeAddr(b)
+		server := launch(b, "", "-addr", addr, "-data", filepath.Join(b.TempDir(), "cars.jsonl"), "-delay", "0", "-log-level", "warn")
+		server.url, server.addr = "http://"+addr, addr
+		server.skipLog()
+		waitForAnswer(b, addr)
+		pid := server.cmd.Process.Pid
+		before := settle(server)
+		f := followers{Addr: addr, Streams: streams, Stuck: stuck}.follow(b)
+		idle := settle(server)
+		car := strings.Replace(saab, "Saab 900", stamp, 1)
+		l := load{Addr: addr, Requests: []string{header("POST", "/api/cars", len(car)) + car}, Connections: 1, Duration: 10 * time.Duration(*seconds*float64(time.Second)), Rate: 100, Stamped: true}
+		cpu := cpuTime(pid)
+		got := l.run(b).of(201)
+		cpu = cpuTime(pid) - cpu
+		after := resident(pid)
+		s.last, s.lastStreams = f.end(b, got.Count), streams
+		server.cmd.Process.Kill()
+		server.cmd.Wait()
+		if streams == 0 {
+			s.withoutAny = after - before
+		} else {
+			s.sinceIdle = [2]float64{idle - before, after - before - s.withoutAny}
+			if want := got.Count * streams; s.last.Count != want {
+				b.Errorf("%d streams were told %d times, want %d", streams, s.last.Count, want)
+			}
+		}
+		return measure{cpu: cpu / time.Duration(max(1, got.Count)), rate: float64(got.Count) / l.Duration.Seconds(), p50: got.P50, p99: got.P99, memory: after}
+	}
+}
+
+// told is how long it took until the streams beside the last posts were told.
+func (s *streaming) told(*testing.B) measure {
+	return measure{p50: s.last.P50, p99: s.last.P99, rate: float64(s.last.Steps) / float64(s.lastStreams) / (10 * *seconds)}
+}
+
+// idle and after are the memory that the streams took.
+func (s *streaming) idle(*testing.B) measure  { return measure{memory: s.sinceIdle[0]} }
+func (s *streaming) after(*testing.B) measure { return measure{memory: s.sinceIdle[1]} }
