@@ -306,8 +306,9 @@ func (f *clusterFollower) connect(ctx context.Context, s *process, clients *chec
 	f.mu.Lock()
 	f.connected++
 	known := f.version != ""
+	id := f.version // an event without an ID leaves it
 	f.mu.Unlock()
-	var name, id, data string
+	var name, data string
 	for lines.Scan() {
 		key, value, _ := strings.Cut(lines.Text(), ": ")
 		switch key {
@@ -325,7 +326,7 @@ func (f *clusterFollower) connect(ctx context.Context, s *process, clients *chec
 			if name != "" {
 				f.event(name, id, data, clients)
 			}
-			name, id, data = "", "", ""
+			name, data = "", ""
 		}
 	}
 }
