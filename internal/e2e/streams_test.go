@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cars/internal/e2e/check"
 )
 
 // An event is one of a stream, or an error at its end.
@@ -714,6 +716,7 @@ func TestStreamThroughACompressingProxy(t *testing.T) {
 	defer front.CloseClientConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	whole := s.dial(t, "GET /api/cars HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nLast-Event-ID: old\r\n\r\n")
 	one, err := openStream(ctx, &http.Client{Transport: &http.Transport{DisableCompression: true}}, front.URL+"/api/cars?category=SUV", "")
 	if err != nil {
 		t.Fatal(err)
@@ -731,5 +734,11 @@ func TestStreamThroughACompressingProxy(t *testing.T) {
 	deleted, err3 := one.next()
 	if ready.name != "ready" || !strings.HasPrefix(put.data, `{"put":[{"id":1,`) || deleted.data != `{"put":[],"delete":[1]}` || errors.Join(err1, err2, err3) != nil {
 		t.Errorf("got %+v, %+v, %+v, %v", ready, put, deleted, errors.Join(err1, err2, err3))
+	}
+	s.signal(t, syscall.SIGTERM)
+	resp, text := answer(t, bufio.NewReader(whole))
+	operation, _ := check.Description.Find("GET", "/api/cars")
+	if err := check.Description.CheckAnswer(operation, 200, resp.Header, []byte(text)); err != nil || strings.Count(text, "event: ") != 4 {
+		t.Errorf("got %s, %v, want ready, reset and two changes, as described", text, err)
 	}
 }

@@ -53,12 +53,18 @@ func Start(w http.ResponseWriter, r *http.Request) *Stream {
 	h.Set("Cache-Control", "no-cache, no-transform") // a proxy that compresses would hold events back
 	h.Set("X-Accel-Buffering", "no")                 // nginx would do so even without compression
 	s.connection.SetReadDeadline(time.Time{})        // an error means that there are no deadlines, as in tests
-	w.WriteHeader(http.StatusOK)
-	io.WriteString(w, "retry: 1000\n\n") // ms until a client tries again; it goes with the first event
 	s.silenced = context.AfterFunc(s.ctx, func() {
 		s.connection.SetWriteDeadline(time.Now().Add(lastWords))
 		close(s.ended)
 	})
+	begun := make(chan struct{})
+	go func() { // on its own stack: net/http takes so much of it here that this one would double, for good
+		defer close(begun)
+		w.WriteHeader(http.StatusOK)
+		io.WriteString(w, "retry: 1000\n\n") // ms until a client tries again
+		s.connection.Flush()
+	}()
+	<-begun
 	return s
 }
 
