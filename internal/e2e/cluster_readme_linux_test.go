@@ -46,7 +46,6 @@ func TestREADMEOfSeveralMachines(t *testing.T) {
 	script := "set -euo pipefail\nip link set lo up\ntrap 'kill $(jobs -p)' EXIT\n" +
 		"until_ready() { for n in $(seq 300); do curl -fsm 2 -o /dev/null $1/readyz && return; sleep 0.1; done; echo $1 is not ready; return 1; }\n" +
 		block("etcd --name m$n") +
-		block("-data etcd://") +
 		"haproxy -f haproxy.cfg &\nproxy=$!\n" +
 		"for port in 8081 8082 8083 8080; do until_ready localhost:$port; done\n" +
 		"post() { curl -fsm 9 -X POST -H 'Content-Type: application/json' -d '{\"name\":\"Saab 900\",\"manufacturer\":\"Saab\"}' $1/api/cars | jq .id; }\n" +

@@ -193,7 +193,7 @@ func TestClusterUnderFaults(t *testing.T) {
 		for _, s := range servers {
 			s.until(t, "/readyz", http.StatusOK)
 		}
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 		close(done)
 		got := <-ended
 		if got.err != nil {
