@@ -40,6 +40,7 @@ type Stream struct {
 	w          http.ResponseWriter
 	connection *http.ResponseController
 	timer      *time.Timer
+	deadline   time.Time     // of writes, as it was set last
 	silenced   func() bool   // forgets that the context is to end a write
 	ended      chan struct{} // closed when the context has ended a write
 }
@@ -131,9 +132,13 @@ func (s *Stream) Pause(d time.Duration) error {
 	}
 }
 
-// write sends b, unless the context is done: it would set the deadline anew.
+// write sends b, unless the context is done: it would set the deadline anew. It does so if
+// that is later by a second at least, since it costs as much as a tenth of a step.
 func (s *Stream) write(b []byte) error {
-	s.connection.SetWriteDeadline(time.Now().Add(patience))
+	if deadline := time.Now().Add(patience); deadline.Sub(s.deadline) >= time.Second {
+		s.deadline = deadline
+		s.connection.SetWriteDeadline(deadline)
+	}
 	if s.ctx.Err() != nil {
 		return s.ctx.Err()
 	}
