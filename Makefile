@@ -3,6 +3,7 @@ FUZZTIME ?= 10s
 FUZZPACKAGES ?= ./...
 ROUNDS ?= 5
 SECONDS ?= 3
+RELEASES ?= go1.26.8 go1.27.0
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -10,11 +11,23 @@ help: ## list the targets
 run: ## serve http://localhost:8080
 	go run .
 
-build: ## build ./cars, without what only debuggers read
-	go build -ldflags '-s -w' -o cars$(shell go env GOEXE) .
+# Without C, and so without the system's libraries: it runs in an empty root, too.
+build: ## build ./cars: static, without what only debuggers read
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o cars$(shell go env GOEXE) .
 
 test: ## run every test
 	go test ./...
+
+# A release that is not here is fetched. Where that cannot be, the others must do.
+releases: ## run every test with the oldest and the newest Go release that are supported
+	@set -e; for release in $(RELEASES); do \
+		if GOTOOLCHAIN=$$release go version >/dev/null 2>&1; then \
+			echo "GOTOOLCHAIN=$$release go test ./..."; \
+			GOTOOLCHAIN=$$release go test ./...; \
+		else \
+			echo "$$release can neither be found nor fetched: not tested with it"; \
+		fi; \
+	done
 
 race: ## run every test under the race detector
 	go test -race ./...
@@ -43,11 +56,11 @@ bench: ## measure all there is to compare, ROUNDS times (5) for SECONDS each (3)
 
 # So many times, not so long: up to Go 1.26, a target whose time is up can fail of nothing
 # but that (go.dev/issue/75804). Those at the top ask the whole server, so they are slow.
-check: fmt-check vet race ## what CI runs: these three, builds for other systems, fuzz and bench in short
+check: fmt-check vet releases race ## what CI runs: these four, builds for other systems, fuzz and bench in short
 	GOOS=darwin GOARCH=arm64 go build -o /dev/null .
 	GOOS=windows GOARCH=amd64 go build -o /dev/null .
 	$(MAKE) fuzz FUZZPACKAGES=. FUZZTIME=1000x
 	$(MAKE) fuzz FUZZPACKAGES=./internal/... FUZZTIME=100000x
 	go test -run '^$$' -bench . -benchtime 1x ./...
 
-.PHONY: help run build test race vet fmt-check fuzz bench check
+.PHONY: help run build test releases race vet fmt-check fuzz bench check

@@ -29,9 +29,9 @@ func newHandler(registry *ops.Registry, maxCars int, ready func() (reason string
 	return newRoutes(registry, maxCars, ready).Handler(handleUnknownPath, strings.Join(patchTypes, ", "))
 }
 
-// newRoutes returns all paths. ready returns why the server is not of use, in a sentence
-// for everybody, or "". An image that does not exist is that of a car: clients
-// make such paths of whatever category they find.
+// newRoutes returns the handlers of all paths. ready returns why the server is not ready,
+// in a sentence for clients, or "". An image that does not exist is answered with that of
+// a car: clients make paths of images from any category.
 func newRoutes(registry *ops.Registry, maxCars int, ready func() (reason string)) rest.Routes {
 	routes := rest.Routes{
 		"/api/cars": {
@@ -62,14 +62,14 @@ func newRoutes(registry *ops.Registry, maxCars int, ready func() (reason string)
 		}},
 	}
 	if err := routes.AddFiles(web.Files, map[string]string{"images": "car.svg"}, handleUnknownPath); err != nil {
-		panic(err) // they are part of the program
+		panic(err) // the files are part of the program
 	}
 	return routes
 }
 
-// isVital reports whether a path is answered even when there is room for nobody: those
-// by which an operator sees how the server is, and the page, which is to say so, too.
-// None of them reaches the processor.
+// isVital reports whether a path is answered even if there is no room for other requests.
+// It is true for the paths that tell an operator how the server is, and for the page, which
+// shows that, too. Requests for these paths do not reach the processor.
 func isVital(path string) bool { return path != "/api" && !strings.HasPrefix(path, "/api/") }
 
 // handleUnknownPath answers every path that has no handler.
@@ -116,7 +116,6 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version}
 	rest.AddVary(w.Header(), "Accept-Encoding")
 	if answered, err := rest.NotModified(w, r, resp.catalogue.etag(r.URL.RawQuery)); answered || err != nil {
 		return err
@@ -134,10 +133,10 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// followCars answers GET /api/cars with a stream of what changes in the list, from the
-// version since on, or from now on. The processor keeps no list of streams: one that has
-// told a catalogue waits until the next takes its place, and asks for that like
-// anybody else.
+// followCars answers GET /api/cars with a stream of the changes in the list, from the
+// version since on, or from the newest one if since is "". The processor keeps no list of
+// streams: after each step a stream waits until another catalogue takes the place of the
+// one it has sent, and asks for that by a request.
 func followCars(w http.ResponseWriter, r *http.Request, asked *query.Query, since string) error {
 	if parameter := asked.ArrangedBy(); parameter != "" {
 		return rest.Errorf(http.StatusBadRequest, "%s cannot be followed: a stream of changes has neither order nor pages; leave it out", parameter)
@@ -162,7 +161,7 @@ const (
 	maxCarsBody = 64 << 20
 )
 
-// The media types of bodies, and of those that say what to change.
+// The media types of bodies with whole cars, and of bodies of PATCH.
 var (
 	bodyTypes  = []string{"application/json"}
 	patchTypes = []string{"application/json", "application/merge-patch+json"} // RFC 7396, section 4
@@ -184,7 +183,7 @@ func createCar(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// replaceCar answers PUT /api/cars/{id} with the car as it is then.
+// replaceCar answers PUT /api/cars/{id} with the new car.
 func replaceCar(w http.ResponseWriter, r *http.Request) error {
 	id, err := pathID(r)
 	if err != nil {
@@ -198,7 +197,7 @@ func replaceCar(w http.ResponseWriter, r *http.Request) error {
 	return answerChange(w, r, req, "car replacement")
 }
 
-// patchCar answers PATCH /api/cars/{id} with the car as it is then.
+// patchCar answers PATCH /api/cars/{id} with the changed car.
 func patchCar(w http.ResponseWriter, r *http.Request) error {
 	id, err := pathID(r)
 	if err != nil {
@@ -222,8 +221,8 @@ func answerChange(w http.ResponseWriter, r *http.Request, req CarRequest, what s
 	if err != nil {
 		return err
 	}
-	// Says that the answer is the car itself and not about it, so that
-	// the entity tag is the car's (RFC 9110, section 8.7).
+	// Content-Location says that the body is the car itself, so that the
+	// entity tag is the car's (RFC 9110, section 8.7).
 	w.Header().Set("Content-Location", location(r, req.ID))
 	w.Header()["Etag"] = []string{resp.item.ETag}
 	rest.WriteBody(w, resp.item.Line, http.StatusOK)
@@ -247,7 +246,7 @@ func deleteCar(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// readCar reads a body that is a whole car: the one with that ID or, with 0, a new one.
+// readCar reads a body that is a whole car. id is the ID in the path, or 0 for a new car.
 func readCar(w http.ResponseWriter, r *http.Request, id int) (car Car, err error) {
 	body, err := rest.ReadBody(w, r, maxCarBody, bodyTypes...)
 	if err != nil {
@@ -256,14 +255,14 @@ func readCar(w http.ResponseWriter, r *http.Request, id int) (car Car, err error
 	return car, carFields.Decode(body, &car, id)
 }
 
-// replacePatience is how long a replacement of the catalogue waits for the one before.
+// replacePatience is how long a replacement of the catalogue waits while another is under way.
 const replacePatience = 30 * time.Second
 
 // replaceCars returns the handler of PUT /api/cars, which replaces the whole catalogue, and
-// answers with the new one. The body of such a write and its cars can take a gigabyte, so
-// one is under way at a time.
+// answers with the new one. Its body and cars can take a gigabyte of memory, so only one
+// replacement is under way at a time.
 func replaceCars(maxCars int) http.HandlerFunc {
-	turn := make(chan struct{}, 1) // has a value while one is under way
+	turn := make(chan struct{}, 1) // has a value while a replacement is under way
 	return rest.Handle(func(w http.ResponseWriter, r *http.Request) error {
 		select {
 		case turn <- struct{}{}:
@@ -280,7 +279,6 @@ func replaceCars(maxCars int) http.HandlerFunc {
 		rest.AddVary(w.Header(), "Accept-Encoding")
 		w.Header().Set("Content-Location", rest.Path(r, "/api/cars")) // as in answerChange
 		w.Header()["Etag"] = []string{resp.catalogue.etag("")}
-		w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version}
 		w.Header().Set("X-Total-Count", strconv.Itoa(resp.catalogue.Items.Len()))
 		rest.WriteList(w, r, "", sorted.JSON(resp.catalogue.Items.Blocks()))
 		return nil
@@ -309,18 +307,18 @@ func replaceBy(w http.ResponseWriter, r *http.Request, maxCars int) (CarResponse
 	resp, err := ask(w, r, CarRequest{write: replaceAll(with, conditions)}, "catalogue replacement")
 	received := resp.received
 	for room, taken := 0, (errTaken{}); errors.As(err, &taken); room = max(1000, 2*room) {
-		// The cars without an ID need others than they were given. From the second time
-		// on there is room for those that are created meanwhile.
+		// Other cars have the IDs that the cars without one were given. From the second
+		// time on, room leaves IDs for cars that are created meanwhile.
 		if with, err = with.renumbered(taken.next + room); err != nil {
 			return CarResponse{}, err
 		}
 		resp, err = ask(w, r, CarRequest{write: replaceAll(with, conditions), asked: simulation.Asked{Never: true}}, "catalogue replacement")
-		rest.SetTiming(w.Header(), received.Sub(sent), time.Since(received)) // of all trips
+		rest.SetTiming(w.Header(), received.Sub(sent), time.Since(received)) // of all attempts together
 	}
 	return resp, err
 }
 
-// location returns the path of a car, for r's client.
+// location returns the path of a car, as r's client knows it.
 func location(r *http.Request, id int) string { return rest.Path(r, "/api/cars/"+strconv.Itoa(id)) }
 
 var errInvalidID = rest.Errorf(http.StatusBadRequest, "Invalid car ID")
@@ -346,12 +344,12 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 			return CarResponse{}, err
 		}
 	}
-	if req.write == nil { // or the body has been read
+	if req.write == nil { // the body of a write has been read
 		if err := rest.DiscardBody(w, r, maxCarBody); err != nil {
 			return CarResponse{}, err
 		}
 	}
-	logged := slog.Default().Enabled(r.Context(), slog.LevelInfo) // or lines would be put together for nobody
+	logged := slog.Default().Enabled(r.Context(), slog.LevelInfo) // asked first, since putting the lines together takes time
 	if logged {
 		slog.Info(fmt.Sprintf("%s %s - Requesting %s asynchronously", r.Method, r.URL.Path, what), "method", r.Method, "path", r.URL.Path)
 	}
@@ -361,6 +359,9 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 		return CarResponse{}, err
 	}
 	rest.SetTiming(w.Header(), resp.received.Sub(sent), time.Since(resp.received))
+	if version := resp.catalogue.Version; version != "" && resp.Error == nil {
+		w.Header()["Catalogue-Version"] = []string{version} // the version that a list shows, or that a write has made
+	}
 	if resp.age != nil {
 		w.Header().Set("Age", strconv.Itoa(int(resp.age.Seconds()))) // RFC 9111, section 5.1
 	}
@@ -375,24 +376,25 @@ func isStream(r *http.Request) bool {
 	return events.Wanted(r) && strings.TrimSuffix(r.URL.Path, "/") == "/api/cars"
 }
 
-// logOutcome logs what came of a request.
+// logOutcome logs the outcome of a request.
 func logOutcome(req CarRequest, resp CarResponse, what string) {
-	const completed = "Processing completed for "
+	id, text, attrs := req.ID, "", []any(nil)
 	switch {
-	case resp.Error != nil && req.ID > 0:
-		slog.Info(fmt.Sprintf(completed+"car ID %d: %v", req.ID, resp.Error), "id", req.ID, "error", resp.Error)
 	case resp.Error != nil:
-		slog.Info(fmt.Sprintf(completed+"%s: %v", what, resp.Error), "error", resp.Error)
+		text, attrs = resp.Error.Error(), []any{"error", resp.Error}
 	case resp.Car != nil:
-		slog.Info(fmt.Sprintf(completed+"car ID %d: %s", resp.Car.ID, resp.Car.Name), "id", resp.Car.ID, "name", resp.Car.Name)
+		id, text = resp.Car.ID, resp.Car.Name
 	default:
-		n := resp.catalogue.Items.Len()
-		slog.Info(fmt.Sprintf(completed+"%s: snapshot of %d cars", what, n), "cars", n)
+		text = fmt.Sprintf("snapshot of %d cars", resp.catalogue.Items.Len())
 	}
+	if id > 0 {
+		what, attrs = fmt.Sprintf("car ID %d", id), append(attrs, "id", id)
+	}
+	slog.Info("Processing completed for "+what+": "+text, attrs...)
 }
 
-// send sends req to a processor and waits for the answer. Either step ends when
-// ctx does. After the first, nobody knows whether a write was made.
+// send sends req to a processor and waits for the answer. Each of the two steps ends when
+// ctx does. If the second ends so, it is unknown whether a write was made.
 func send(ctx context.Context, requests chan<- CarRequest, req CarRequest) (CarResponse, error) {
 	req.Response = make(chan CarResponse, 1)
 	req.done = ctx.Done()
@@ -407,7 +409,7 @@ func send(ctx context.Context, requests chan<- CarRequest, req CarRequest) (CarR
 	case <-req.done:
 	}
 	select {
-	case resp := <-req.Response: // it came at the same time
+	case resp := <-req.Response: // the answer came at the same time
 		return resp, nil
 	default:
 	}
@@ -417,7 +419,7 @@ func send(ctx context.Context, requests chan<- CarRequest, req CarRequest) (CarR
 	return CarResponse{}, rest.Gone(ctx)
 }
 
-// errOutcomeUnknown does not say that asking again may help: the change may have been made.
+// errOutcomeUnknown has no RetryAfter: the change may have been made already.
 var errOutcomeUnknown = rest.Errorf(http.StatusServiceUnavailable, "The connection was closed before the answer; whether the change was made is not known")
 
 // sendError answers with an error: its status, and a sentence for a person.

@@ -44,9 +44,9 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the whole program. Its result is the exit status: 0 after -h, -version
-// or a stop that was asked for, 1 if the server could not do its work, 2 if
-// the flags make no sense.
+// run is the whole program. It returns the exit status: 0 after -h, -version or
+// a stop that was asked for, 1 if the server could not do its work, 2 if a flag
+// is invalid.
 func run(args []string, stdout, stderr io.Writer) int {
 	cfg, err := parseFlags(args, os.Getenv)
 	switch {
@@ -71,7 +71,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// A config is what the command line and the environment decide.
+// A config has the settings from the command line and the environment.
 type config struct {
 	addr       string
 	data       string               // path of the catalogue's file, or the address of etcd; empty for none
@@ -79,7 +79,7 @@ type config struct {
 	readOnly   bool
 	maxCars    int
 	simulation simulation.Settings
-	guard      guard.Options // but for what depends on the address
+	guard      guard.Options // without the settings that depend on the listeners
 	tlsCert    string
 	tlsKey     string
 	logLevel   slog.Level
@@ -102,11 +102,11 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	set.IntVar(&cfg.maxCars, "max-cars", defaultMaxCars, "refuse to keep more than `n` cars")
 	cfg.simulation.AddFlags(set)
 	set.BoolVar(&cfg.readOnly, "read-only", false, "refuse every write; =false, said explicitly, allows everybody to write even\nwithout a token to a server that can be reached from a network")
-	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; those on this machine and the server's own may anyway")
+	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; the server's own pages and those of this machine may write anyway")
 	hosts := set.String("hosts", "", "further host `names` to answer to, comma-separated")
 	set.Float64Var(&cfg.guard.Rate, "rate", 0, "let each client address make `n` requests a second, in bursts of twice that;\n0 sets no limit")
-	set.IntVar(&cfg.guard.MaxInFlight, "max-in-flight", 10_000, "answer up to `n` requests at once, and one more with 503")
-	set.IntVar(&cfg.guard.MaxStreams, "max-streams", 1000, "keep up to `n` event streams open, and answer one more with 503")
+	set.IntVar(&cfg.guard.MaxInFlight, "max-in-flight", 10_000, "answer up to `n` requests at once, and further ones with 503")
+	set.IntVar(&cfg.guard.MaxStreams, "max-streams", 1000, "keep up to `n` event streams open, and answer further ones with 503")
 	set.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificates in this PEM `file`")
 	set.StringVar(&cfg.tlsKey, "tls-key", "", "the `file` of the key to -tls-cert")
 	logLevel := set.String("log-level", "info", "least important `level` to log: debug, info, warn or error")
@@ -158,7 +158,7 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 		return cfg, err
 	}
 	if cfg.cluster.LocalReads = *reads == "local"; given["reads"] && !etcd.IsAddress(cfg.data) {
-		return cfg, errors.New("-reads goes with -data etcd://…")
+		return cfg, errors.New("-reads needs -data etcd://…")
 	}
 	cfg.guard.AllowNetworkWrites = given["read-only"] && !cfg.readOnly
 	if cfg.readOnly {
@@ -197,10 +197,10 @@ func splitList(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// How long a stop may take: requests inside get drainTime to end in their own
-// time; then whatever still waits is processed at once; what is left at
-// stopTime is cut off; and at exitTime the process ends, even if it could not
-// say so because nobody takes its log.
+// How long a stop may take, from the signal. Until drainTime, requests inside
+// end in their own time. Then all that still wait are processed at once. At
+// stopTime the rest are cut off. At exitTime the process ends, even if nobody
+// takes its last log lines.
 const (
 	drainTime = 8 * time.Second
 	stopTime  = 9500 * time.Millisecond
@@ -242,7 +242,7 @@ func serve(cfg config) error {
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 2) // before this, a signal ends the process without further ado
+	signals := make(chan os.Signal, 2) // until here, a signal ends the process at once
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	control(func(p *processor) {
 		err = p.open(kept, catalogue, cfg.maxCars)
@@ -259,7 +259,7 @@ func serve(cfg config) error {
 	slog.Info("Listening on "+url, "url", url)
 	slog.Info("Try: curl " + url + "/api/cars/1")
 
-	server := newServer(cfg, handler)
+	server := listen.NewServer(handler, max(simulation.MaxDelay, cfg.simulation.Delay+cfg.simulation.Jitter))
 	server.TLSConfig = tlsConfig
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		connections.State(conn, state)
@@ -290,8 +290,8 @@ func serve(cfg config) error {
 		case <-stopped:
 			return nil
 		case <-signals:
-			// Wrappers such as npm and timeout pass on a signal that the terminal has
-			// sent to all anyway. A second one that soon is the same wish.
+			// Wrappers such as npm and timeout pass on a signal that the terminal has sent
+			// to this process already. A second signal within a second is the same one.
 			if time.Since(signaled) > time.Second {
 				return errors.New("stopped at once by a second signal")
 			}
@@ -319,7 +319,7 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 	registry.Gauge("cars_catalogue_cars", "Cars in the catalogue.", ofProcessor(func(p *processor) float64 { return float64(p.catalogue.Items.Len()) }))
 	kept.AddMetrics(registry)
 	ops.AddProcess(registry)
-	registry.Info("cars_build_info", "What is running.", "version", ops.Version("cars"))
+	ops.AddBuild(registry, "cars_build_info")
 	handler := newHandler(registry, cfg.maxCars, func() string {
 		switch {
 		case stopping.Load():
@@ -336,7 +336,7 @@ func newServerHandler(cfg config, kept store.Store, connections *ops.Connections
 	return guard.Pace(requests.Wrap(g.Wrap(handler))), nil
 }
 
-// ofProcessor returns a function that has the processor read something of its own.
+// ofProcessor returns a function that has the processor call read, and returns the result.
 func ofProcessor[T any](read func(*processor) T) func() T {
 	return func() (value T) {
 		control(func(p *processor) { value = read(p) })
@@ -357,7 +357,7 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 		return cluster, catalogue{State: state}, err
 	}
 	if info, err := os.Stat(cfg.data); err == nil {
-		// Most of what loading makes stays, so looking for garbage is in vain at first.
+		// Loading makes little garbage, so ballast spares it most garbage collections.
 		defer runtime.KeepAlive(ops.NewBallast(int(min(2*info.Size(), 512<<20))))
 	}
 	file, state, err := store.OpenFile(cfg.data, store.FileOptions{
@@ -371,31 +371,12 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 		return nil, catalogue{}, err
 	}
 	slog.Info("The catalogue has been read", "file", cfg.data, "cars", state.Items.Len())
-	go debug.FreeOSMemory() // what loading needed beside the catalogue
+	go debug.FreeOSMemory() // the memory that only loading needed
 	return file, catalogue{State: state}, nil
 }
 
-// newServer returns the server with its limits. No client can hold a
-// connection for longer than these without sending or reading.
-func newServer(cfg config, handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // header and body
-		IdleTimeout:       75 * time.Second,
-		// From the end of the header to the end of the answer: the longest
-		// processing time that can be had, and 10 s for the client to read.
-		WriteTimeout: max(simulation.MaxDelay, cfg.simulation.Delay+cfg.simulation.Jitter) + 10*time.Second,
-		// 16 KiB: net/http reads 4 KiB beyond this before it answers 431.
-		MaxHeaderBytes: (16 - 4) << 10,
-		// OPTIONS * is judged as all other requests are, not answered before.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
-	}
-}
-
-// shutdown refuses new connections, has the requests inside answered, and
-// returns when they are, within stopTime.
+// shutdown refuses new connections and has the requests inside answered. It
+// returns when they are, or at stopTime.
 func shutdown(server *http.Server, silent *listen.SilentConns) {
 	slog.Info("Stopping: requests inside are answered, new ones refused")
 	noMoreWaiting := time.AfterFunc(drainTime, func() { control(func(p *processor) { p.simulate(simulation.Settings{}) }) })

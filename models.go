@@ -63,8 +63,8 @@ var carFields = strict.Table{
 	{Name: "details.drivetrain", Text: func(v any) *string { return &v.(*Car).Details.Drivetrain }, Most: 200, Shared: true},
 }
 
-// checkYear allows every model year since the first car's, up to those that
-// makers announce. 0 stands for unknown.
+// checkYear allows the model years from 1886, that of the first car, to two years
+// from now, which makers announce. 0 stands for unknown.
 func checkYear(year int) (problem string) {
 	if last := time.Now().Year() + 2; year != 0 && (year < 1886 || year > last) {
 		return fmt.Sprintf("must be 0 or between 1886 and %d", last)
@@ -72,11 +72,11 @@ func checkYear(year int) (problem string) {
 	return ""
 }
 
-// checkImageURL allows what a page may put into an img element without a second
-// thought: no javascript: or data:, and no path that browsers take for a host.
+// checkImageURL allows the URLs that a page can safely put into an img element: no
+// javascript: or data:, and no path that browsers take for a host.
 func checkImageURL(text string) (problem string) {
 	if text[0] == '/' && !strings.HasPrefix(text, "//") && !strings.ContainsAny(text, `%\`) {
-		return "" // as nearly all, and without a closer look
+		return "" // nearly all are such paths, and need no parsing
 	}
 	u, err := url.Parse(text)
 	switch {
@@ -138,8 +138,8 @@ func withID(item *sorted.Item, id int) *sorted.Item {
 // carOf returns the car that an item is.
 func carOf(item *sorted.Item) *Car { return item.Value.(*Car) }
 
-// readItem reads a car of the catalogue's file, or notes in wrong what is wrong with it. A
-// car with wrong nil was written by this program.
+// readItem reads a car of the catalogue's file, and notes in wrong what is wrong with it. If
+// wrong is nil, this program has written the car.
 func readItem(r *strict.Reader, wrong strict.Problems) *sorted.Item {
 	var car Car
 	raw, canonical := carFields.Read(r, &car, wrong)
@@ -149,17 +149,17 @@ func readItem(r *strict.Reader, wrong strict.Problems) *sorted.Item {
 	return newItem(car)
 }
 
-// A catalogue is all cars at one instant. Whoever holds one may read it for as
-// long as it likes: it never changes, what is put in or taken out makes another.
-// The functions that return writes are its rules. What they are given has been checked as
-// far as that is possible without knowing the catalogue.
+// A catalogue is all cars at one instant. It never changes: putting a car in or taking one
+// out makes another catalogue. So any goroutine may read it, for as long as it likes. The
+// functions that return writes are its rules. Their parameters have been checked as far as
+// that is possible without knowing the catalogue.
 type catalogue struct {
 	store.State
 	changed chan struct{} // closed by the processor when another catalogue has taken the place of this
-	feed    *events.Feed  // of those who follow the processor's catalogues
+	feed    *events.Feed  // shared by the streams of the processor's catalogues
 }
 
-// followed returns what streams tell of the catalogue.
+// followed returns the state that streams send.
 func (c catalogue) followed() events.State {
 	return events.State{Items: c.Items, Version: c.Version, Changed: c.changed}
 }
@@ -174,8 +174,8 @@ func builtIn() catalogue {
 // cars take less than 1.3 GB.
 const defaultMaxCars = 1_000_000
 
-// maxChosenID is the largest ID that clients may choose if the server has not given
-// it: half of all, so that none can take from all others those that it gives.
+// maxChosenID is the largest ID that clients may choose if the server has not given it. It
+// is half of all IDs, so that no client can use up the IDs that the server gives.
 const maxChosenID = 1 << 52
 
 var (
@@ -206,16 +206,16 @@ func found(item *sorted.Item) CarResponse {
 	return CarResponse{Car: carOf(item), item: item}
 }
 
-// put returns a catalogue with a car in it, in the place of one with the same ID
-// if there is one.
+// put returns the catalogue with a car in it, in the place of the one with the same
+// ID if there is one.
 func (c catalogue) put(item *sorted.Item) catalogue {
 	c.Items = c.Items.Put(item)
 	c.NextID = max(c.NextID, item.ID+1)
 	return c
 }
 
-// create puts in a new car. With ID 0 it gets the next one. The IDs of deleted cars are
-// free for clients that ask for them; the server gives none twice.
+// create puts in a new car. A car with ID 0 gets the next ID. Clients may choose the ID of
+// a deleted car; the server gives no ID twice.
 func create(item *sorted.Item) write {
 	return func(c catalogue) (catalogue, *sorted.Item, error) {
 		item := item
@@ -269,7 +269,7 @@ func remove(id int, conditions rest.Conditions) write {
 	}
 }
 
-// change returns the car that a request is to change, if it may.
+// change returns the car that a request is to change, or an error if it may not change it.
 func (c catalogue) change(id int, conditions rest.Conditions) (*sorted.Item, error) {
 	old := c.Items.Get(id)
 	if old == nil {
@@ -286,17 +286,17 @@ func (c catalogue) mayChoose(id int, path string) error {
 	return nil
 }
 
-// A replacement is other cars for the whole catalogue.
+// A replacement has the cars that replace the whole catalogue.
 type replacement struct {
 	items    []*sorted.Item // in the order of the body
-	without  []int          // indexes of those that came without an ID, and have been given one
-	firstNew int            // the first of these IDs, which are in a row
+	without  []int          // indexes of the cars that came without an ID, and have been given one
+	firstNew int            // the first of the IDs that were given, which are consecutive
 	lastID   int            // the highest ID that the client has chosen; 0 if there is none
 	last     int            // index of that car
 }
 
-// newReplacement returns the replacement by cars, some of which may have no ID. They get
-// those behind the highest of the others.
+// newReplacement returns the replacement by cars. Cars without an ID get the IDs after the
+// highest ID of the others.
 func newReplacement(cars []Car) replacement {
 	var with replacement
 	for i, car := range cars {
@@ -311,8 +311,8 @@ func newReplacement(cars []Car) replacement {
 	return with
 }
 
-// renumbered returns a replacement in which the cars that came without an ID have those
-// from first on.
+// renumbered returns a replacement in which the cars that came without an ID have the IDs
+// from first on. The error is errFull if they would go beyond sorted.MaxID.
 func (with replacement) renumbered(first int) (replacement, error) {
 	if first+len(with.without)-1 > sorted.MaxID {
 		return with, errFull
@@ -332,8 +332,8 @@ func (with replacement) list() sorted.List {
 	return sorted.NewList(items)
 }
 
-// errTaken says that others have been given the IDs which a replacement has for its cars
-// without one. Those from next on are free.
+// errTaken says that other cars have been given IDs that a replacement has for its cars
+// without one. The IDs from next on are free.
 type errTaken struct{ next int }
 
 func (errTaken) Error() string { return "IDs were given to other cars" }
@@ -357,17 +357,18 @@ func replaceAll(with replacement, conditions rest.Conditions) write {
 	}
 }
 
-// A batch is writes that become durable together, or not at all.
+// A batch has writes that become durable together, or not at all.
 type batch struct {
-	turns     []turn        // nil once they have been answered because it takes too long
+	turns     []turn        // nil once giveUp has answered them
 	responses []CarResponse // one for each of turns, if the commit succeeds
-	after     catalogue     // what the writes make of the catalogue
-	changes   bool          // whether one of them has been accepted
+	after     catalogue     // the catalogue after all writes
+	changes   bool          // whether a write has been accepted
+	whole     bool          // the last write replaces the catalogue. No write may follow: its answer has the batch's version
 	began     time.Time
 }
 
-// add judges one more write by what those before it leave. Writes that make more
-// cars than there may be are refused.
+// add judges one more write by the catalogue that the writes before it leave. It
+// refuses a write that makes the catalogue larger than maxCars.
 func (b *batch) add(t turn, maxCars int) {
 	after, item, err := t.write(b.after)
 	if err == nil && after.Items.Len() > max(maxCars, b.after.Items.Len()) {
@@ -380,15 +381,15 @@ func (b *batch) add(t turn, maxCars int) {
 	}
 	b.after, b.changes = after, true
 	resp := CarResponse{catalogue: after}
-	if item != nil {
+	if b.whole = item == nil; !b.whole {
 		resp = found(item)
 	}
 	b.responses = append(b.responses, resp)
 }
 
-// cars is the built-in catalogue: the base trim of each, or the one that sold
-// most, with its US price at launch without destination charge. It is where
-// every catalogue starts; the processor works on its own copy.
+// cars is the built-in catalogue, with which every catalogue starts. Each car is the
+// base trim, or the one that sold most, with its US price at launch without destination
+// charge. The processor works on its own copy.
 var cars = []Car{
 	{ID: 1, Name: "Audi A4", Manufacturer: "Audi", Category: "Sedan", Year: 2024, Price: 42000, ImageURL: "/images/sedan.svg", Details: Details{Engine: "2.0L Inline-4", Horsepower: 201, Transmission: "7-speed Automatic", Drivetrain: "All-Wheel Drive"}},
 	{ID: 2, Name: "Mercedes-Benz E-Class", Manufacturer: "Mercedes-Benz", Category: "Sedan", Year: 2017, Price: 52150, ImageURL: "/images/sedan.svg", Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 241, Transmission: "9-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},

@@ -23,8 +23,8 @@ import (
 // the processor has the request in its hands, not before.
 var carRequestChan = make(chan CarRequest)
 
-// controlChan brings the processor what main decides: functions that it runs between
-// two requests. Main sends, by control; the processor receives; nobody closes it.
+// controlChan carries functions that the processor runs between two requests, such as
+// main's decisions. control sends, the processor receives, nobody closes it.
 var controlChan = make(chan func(*processor))
 
 func init() {
@@ -56,33 +56,33 @@ type CarRequest struct {
 	Response chan CarResponse
 
 	list  bool   // asks for the whole catalogue
-	since string // with list: a version; asks for the catalogue as it was then, too
+	since string // with list: a version whose cars are asked for, too; "" for none
 	write write  // changes the catalogue; nil for a request that only reads
 
 	asked simulation.Asked // processing time and failure
-	done  <-chan struct{}  // closed when the caller no longer waits; nil: it always waits
+	done  <-chan struct{}  // closed when the caller stops waiting; nil if it always waits
 }
 
-// A write makes another catalogue of one, and returns the item that it is about, if it is
-// about one. With an error, nothing is to change. The processor may call it more than
-// once, with different catalogues, until one of the results is durable.
+// A write returns the catalogue that it makes of c, and the item that it is about, or nil if
+// it is about all. An error says that nothing is to change. The processor may call it more
+// than once, with different catalogues, until one of the results is durable.
 type write func(c catalogue) (after catalogue, item *sorted.Item, err error)
 
 // A CarResponse is the answer to one CarRequest. Everything it points to is
 // immutable: nobody changes it again, so it may be read without a lock.
 type CarResponse struct {
-	Car   *Car  // as asked for, as it is now or, deleted, as it was; nil for all cars or an error
-	Error error // nearly always a *rest.Error
+	Car   *Car  // after the request or, if that deletes it, before; nil for all cars or an error
+	Error error // a *rest.Error, or errTaken
 
-	item      *sorted.Item   // Car as it is in the catalogue
-	catalogue catalogue      // all cars, for a request that is about them
+	item      *sorted.Item   // the item of Car
+	catalogue catalogue      // all cars, for a request about all
 	before    sorted.List    // the cars of the version asked for
 	known     bool           // whether that version is still known
 	received  time.Time      // when the request came off the channel
-	age       *time.Duration // how old what was read may be; nil if it was current
+	age       *time.Duration // how old the cars read may be; nil if they were current
 }
 
-// defaultDelay is what a query to a real database or remote API costs.
+// defaultDelay is the processing time that a real database or remote API would take.
 const defaultDelay = 100 * time.Millisecond
 
 // A processor is the state of one loop. Only the goroutine in run touches it.
@@ -91,25 +91,25 @@ type processor struct {
 	controls <-chan func(*processor)
 	stop     <-chan struct{} // closed to end the loop; nil in the server, whose loop never ends
 
-	catalogue  catalogue      // what readers see: all of it is durable
-	history    sorted.History // the cars of the catalogues before, by version
+	catalogue  catalogue      // the one that readers see: all of it is durable
+	history    sorted.History // the cars of earlier catalogues, by version
 	store      store.Store
 	maxCars    int
 	simulation simulation.Settings
 
 	waiting *sorted.Queue // of *turn: requests whose processing time is not over
-	sweepAt int           // number of waiting, writes and reads at which to look for abandoned requests
+	sweepAt int           // sweep when waiting, writes and reads together are that many
 
 	writes     []turn      // writes whose turn has come, but that are in no batch yet
 	batch      *batch      // the writes that the store is making durable; nil if there are none
 	patience   *time.Timer // fires every second while there is a batch
-	reads      []turn      // reads for which the store is still to confirm that what is here is current
-	confirming []turn      // reads that the confirmation under way is for; empty if there is none
+	reads      []turn      // reads that wait for the next confirmation that the catalogue is current
+	confirming []turn      // reads that wait for the confirmation under way; empty if there is none
 
 	woke time.Time     // when the event being handled arrived
 	busy time.Duration // time that was spent handling events
 
-	epoch     string // begins the versions that are given here, so that none is given in another run
+	epoch     string // the beginning of all versions that this process gives; no other process gives them
 	published int    // how many versions have been given
 }
 
@@ -135,8 +135,8 @@ func newProcessor(requests <-chan CarRequest, controls <-chan func(*processor), 
 }
 
 // run is the loop. It waits here and nowhere else: not for a caller, not for
-// a clock, not for a disk. The more channels a select has, the longer it takes, so
-// those on which nothing can come are nil, which it passes over.
+// a clock, not for a disk. The more channels a select has, the longer it takes. So
+// channels on which nothing can come are nil: a select passes over them.
 func (p *processor) run() {
 	for {
 		select {
@@ -160,7 +160,7 @@ func (p *processor) run() {
 	}
 }
 
-// events is the store's channel, if something can come of it.
+// events returns the store's channel, or nil while nothing can come on it.
 func (p *processor) events() <-chan store.Event {
 	if p.batch == nil && !p.store.Shared() {
 		return nil
@@ -168,8 +168,8 @@ func (p *processor) events() <-chan store.Event {
 	return p.store.Events()
 }
 
-// impatient is the channel that says to look whether the batch takes too long, if there is
-// one.
+// impatient returns the channel that sends when it is time to look whether the batch takes
+// too long, or nil if there is no batch.
 func (p *processor) impatient() <-chan time.Time {
 	if p.batch == nil {
 		return nil
@@ -177,11 +177,11 @@ func (p *processor) impatient() <-chan time.Time {
 	return p.patience.C
 }
 
-// accept takes a request from the channel: it is processed at once if it has
-// no processing time, and otherwise put in its place among those that wait.
+// accept takes a request from the channel. A request without processing time is
+// processed at once; any other waits in the queue.
 func (p *processor) accept(req CarRequest) {
 	p.woke = time.Now()
-	if p.sweepable() >= p.sweepAt {
+	if p.waiting.Len()+len(p.writes)+len(p.reads) >= p.sweepAt {
 		p.sweep()
 	}
 	t := turn{CarRequest: req, received: p.woke}
@@ -202,15 +202,14 @@ func (p *processor) processDue() {
 	}
 }
 
-// process answers t from the catalogue if it only reads, and else puts it with
-// the writes that are to be judged. A caller that went away while it waited has
-// nothing done for it.
+// process answers t if it only reads, and else adds it to the writes that wait to be
+// judged. Nothing is done for a caller that went away meanwhile.
 func (p *processor) process(t turn) {
 	failure := p.simulation.Failure(t.asked)
 	switch {
 	case failure != nil:
 		p.reply(t, CarResponse{Error: failure})
-	case t.write != nil && p.underWay() >= writePatience: // or those that come again and again would fill the room
+	case t.write != nil && p.underWay() >= writePatience: // writes that come again and again must not fill the room
 		p.reply(t, CarResponse{Error: errHangs})
 	case t.write != nil:
 		t.ready = p.woke
@@ -222,71 +221,60 @@ func (p *processor) process(t turn) {
 	}
 }
 
-// read answers t from the catalogue. That takes the same short time whatever its size:
-// what is left to do for a list is the handler's work.
+// read answers t from the catalogue. That takes the same short time for one car as for a
+// million: the handler filters, sorts and encodes a list.
 func (p *processor) read(t turn) {
-	switch {
-	case t.abandoned():
-	case t.list:
-		p.reply(t, p.aged(p.list(t.since)))
-	default:
-		p.reply(t, p.aged(p.catalogue.find(t.ID)))
+	if t.abandoned() {
+		return
 	}
-}
-
-// aged adds to an answer how old it may be, if others write to the store, too, and nobody
-// has asked whether what is here is current.
-func (p *processor) aged(resp CarResponse) CarResponse {
+	var resp CarResponse
+	switch {
+	case t.list:
+		resp.catalogue = p.catalogue
+		if resp.before, resp.known = p.catalogue.Items, t.since == p.catalogue.Version; !resp.known {
+			resp.before, resp.known = p.history.Find(t.since)
+		}
+	default:
+		resp = p.catalogue.find(t.ID)
+	}
 	if p.store.Shared() && !p.store.Confirms() {
 		age := p.store.Age()
 		resp.age = &age
 	}
-	return resp
+	p.reply(t, resp)
 }
 
-// list returns the answer to a request for all cars, and for those of a version.
-func (p *processor) list(since string) CarResponse {
-	resp := CarResponse{catalogue: p.catalogue}
-	switch since {
-	case "":
-	case p.catalogue.Version:
-		resp.before, resp.known = p.catalogue.Items, true
-	default:
-		resp.before, resp.known = p.history.Find(since)
-	}
-	return resp
-}
-
-// reply hands over the one answer to a request. Handlers make room for it;
-// for a caller that did not, another goroutine waits, so that the loop never
-// does.
+// reply hands over the one answer to a request. If the channel has no room, which never
+// happens to handlers, another goroutine waits for the caller, so that the loop does not.
 func (p *processor) reply(t turn, resp CarResponse) {
 	resp.received = t.received
 	select {
 	case t.Response <- resp:
 	default:
-		go func() {
-			select {
-			case t.Response <- resp:
-			case <-t.done:
-			case <-p.stop:
-			}
-		}()
+		go p.replyLater(t, resp)
+	}
+}
+
+func (p *processor) replyLater(t turn, resp CarResponse) {
+	select {
+	case t.Response <- resp:
+	case <-t.done:
+	case <-p.stop:
 	}
 }
 
 // judge carries out the writes whose turn has come, one after the other, on a
 // catalogue that nobody sees yet, and has the store make the result durable. While
-// a batch is under way further writes gather, to be judged by what it leaves.
-// What is abandoned before it is judged does not happen; what is judged happens
-// wholly.
+// a batch is under way, further writes gather. They are judged when it has ended, by
+// the catalogue that it leaves. A write that is abandoned before it is judged does
+// not happen. A write that is judged happens wholly.
 func (p *processor) judge() {
 	if p.batch != nil || len(p.writes) == 0 {
 		return
 	}
 	b := &batch{after: p.catalogue, began: p.woke}
 	taken := 0
-	for ; taken < len(p.writes) && len(b.turns) < p.store.MaxWrites(); taken++ {
+	for ; taken < len(p.writes) && len(b.turns) < p.store.MaxWrites() && !b.whole; taken++ {
 		if t := p.writes[taken]; !t.abandoned() {
 			b.add(t, p.maxCars)
 		}
@@ -300,7 +288,7 @@ func (p *processor) judge() {
 	p.store.Commit(store.Commit{Before: p.catalogue.State, After: b.after.State, Writes: len(b.turns)})
 }
 
-// stored is told what the store reports.
+// stored handles an event of the store.
 func (p *processor) stored(e store.Event) {
 	p.woke = time.Now()
 	switch e.Kind {
@@ -313,8 +301,8 @@ func (p *processor) stored(e store.Event) {
 	}
 }
 
-// publish makes another catalogue visible. All that follow the one before learn of it by
-// one close, however many they are.
+// publish makes another catalogue visible. One close of a channel tells all streams, however
+// many they are.
 func (p *processor) publish(c catalogue) {
 	if c.Version == "" {
 		p.published++
@@ -326,9 +314,9 @@ func (p *processor) publish(c catalogue) {
 	p.catalogue = c
 }
 
-// committed makes the batch visible and answers its writes. If others were first, the
-// writes are judged again. If the commit failed, it is as if they had never been made, but
-// for their IDs: what has reached the disk is not certain, so nobody else gets these.
+// committed makes the batch visible and answers its writes. If other programs were first,
+// the writes are judged again. If the commit failed, nothing changes, except that the IDs
+// of the batch are not given again: they may have reached the disk.
 func (p *processor) committed(e store.Event) {
 	b, err := p.batch, e.Err
 	p.batch = nil
@@ -344,23 +332,25 @@ func (p *processor) committed(e store.Event) {
 		p.catalogue.NextID = max(p.catalogue.NextID, b.after.NextID)
 	}
 	for i, t := range b.turns {
+		resp := &b.responses[i]
 		if err != nil {
-			b.responses[i] = CarResponse{Error: err}
+			*resp = CarResponse{Error: err}
 		}
-		p.reply(t, b.responses[i])
+		resp.catalogue.Version = p.catalogue.Version // the writes of a batch share one version
+		p.reply(t, *resp)
 	}
 }
 
-// writePatience is how long a write waits for the store. Then it is answered, so that a
-// disk that hangs leaves the room to reads.
+// writePatience is how long a write waits for the store. Then it is answered with an error,
+// so that writes for a disk that hangs do not take the room of reads.
 const writePatience = 10 * time.Second
 
 var (
 	errNoOutcome = rest.Errorf(http.StatusServiceUnavailable, "The disk takes too long; whether the change was made is not known")
-	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the disk takes too long", RetryAfter: 10}
+	errHangs     = &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: a write before this takes too long", RetryAfter: 10}
 )
 
-// giveUp answers the writes that have waited too long. Those of the batch may still happen.
+// giveUp answers the writes that have waited too long. The ones in the batch may still happen.
 func (p *processor) giveUp() {
 	p.woke = time.Now()
 	p.patience.Reset(time.Second)
@@ -380,16 +370,17 @@ func (p *processor) giveUp() {
 	})
 }
 
-// underWay returns how long the batch has been under way, or 0 if there is none.
+// underWay returns how long the batch has been under way, or 0 if there is none. A store
+// that is shared sets limits itself: a large batch may take it long without any fault.
 func (p *processor) underWay() time.Duration {
-	if p.batch == nil {
+	if p.batch == nil || p.store.Shared() {
 		return 0
 	}
 	return time.Since(p.batch.began)
 }
 
-// confirm asks a store that others write to, too, whether what is here is current, for
-// all reads that wait. Reads that come later wait for the next confirmation.
+// confirm asks the store whether the catalogue is current, for all reads that wait. Reads
+// that come later wait for the next confirmation.
 func (p *processor) confirm() {
 	if len(p.confirming) == 0 && len(p.reads) > 0 {
 		p.confirming, p.reads = p.reads, nil
@@ -413,23 +404,19 @@ func (p *processor) confirmed(err error) {
 // (about 300 bytes each) to look for abandoned ones.
 const minSweep = 1024
 
-// sweep drops the abandoned requests. The next sweep comes when as many again
-// have arrived. Clients that ask for a long delay, or come while the store
-// hangs, and leave therefore hold at most twice the memory of those that stay, and the
-// cost per request is constant.
+// sweep drops the abandoned requests. The next sweep comes when the requests have
+// doubled, so its cost for each request is constant. Clients may ask for a long delay,
+// or come while the store hangs, and then leave: with the sweeps, their requests take
+// at most as much memory as the requests of clients that stay.
 func (p *processor) sweep() {
 	p.waiting.DeleteFunc(func(t any) bool { return t.(*turn).abandoned() })
 	p.writes = slices.DeleteFunc(p.writes, turn.abandoned)
 	p.reads = slices.DeleteFunc(p.reads, turn.abandoned)
-	p.sweepAt = max(minSweep, 2*p.sweepable())
+	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.writes)+len(p.reads)))
 }
 
-// sweepable returns the number of requests that a sweep looks at.
-func (p *processor) sweepable() int { return p.waiting.Len() + len(p.writes) + len(p.reads) }
-
-// simulate changes the settings. With the simulation off nothing has a reason
-// to wait, so everything that does is processed now, in the order it would
-// have been.
+// simulate changes the settings. If they turn the simulation off, all requests that wait
+// are processed at once, in the order in which they are due.
 func (p *processor) simulate(s simulation.Settings) {
 	p.simulation = s
 	if s.Delay > 0 {
@@ -441,7 +428,7 @@ func (p *processor) simulate(s simulation.Settings) {
 }
 
 // open gives the processor another catalogue and the store that keeps it. It fails while
-// the store that it has is at work: the outcome of that would be lost.
+// the present store is at work: the outcome of that work would be lost.
 func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
 	if p.batch != nil || len(p.confirming) > 0 {
 		return errors.New("the store cannot be changed while it is at work")
@@ -454,7 +441,7 @@ func (p *processor) open(s store.Store, c catalogue, maxCars int) error {
 
 // inHands returns the number of requests that the processor has and has not answered.
 func (p *processor) inHands() int {
-	n := p.sweepable() + len(p.confirming)
+	n := p.waiting.Len() + len(p.writes) + len(p.reads) + len(p.confirming)
 	if p.batch != nil {
 		n += len(p.batch.turns)
 	}

@@ -1,5 +1,5 @@
 // Requests to the server. What it refuses, and that it does not answer, become an
-// ApiError.
+// ApiError. Addresses are relative: a proxy may serve the page below a path.
 
 export class ApiError extends Error {
 	constructor(message, status, properties) {
@@ -8,20 +8,19 @@ export class ApiError extends Error {
 		Object.assign(this, { fields: {} }, properties);
 	}
 
-	// Whether it may help to ask again. 502 and 504 are what a proxy says of a server
-	// that is gone.
+	// Whether it may help to ask again. Proxies say 502 and 504 of a server that is gone.
 	get passing() {
 		return [0, 429, 502, 503, 504].includes(this.status);
 	}
 
-	// Whether a write may have been made all the same. The server says when to try
-	// again if it was not.
+	// Whether a write may have been made. The server says when to try again if it was not.
 	get unknown() {
 		return this.status === 0 || (this.status >= 500 && this.status !== 507 && this.retryAfter === undefined);
 	}
 }
 
-// Of an answer: what it says, its ETag, and how many cars there are in all.
+// send returns what an answer says, and its header: the entity tag, the number of cars in
+// all, the catalogue's version, and where the time went.
 async function send(path, options) {
 	let response, text;
 	try {
@@ -31,6 +30,8 @@ async function send(path, options) {
 		options.signal?.throwIfAborted();
 		throw new ApiError('The server does not answer.', 0);
 	}
+	const header = (name) => response.headers.get(name);
+	const timing = Object.fromEntries([...(header('Server-Timing') ?? '').matchAll(/(\w+);dur=([\d.]+)/g)].map(([, name, value]) => [name, Number(value)]));
 	let data;
 	try {
 		data = JSON.parse(text);
@@ -40,15 +41,18 @@ async function send(path, options) {
 	if (!response.ok) {
 		throw new ApiError(`${data?.message ?? response.status}.`, response.status, {
 			fields: data?.errors ?? {},
-			retryAfter: response.headers.has('Retry-After') ? Number(response.headers.get('Retry-After')) || 1 : undefined,
+			retryAfter: header('Retry-After') === null ? undefined : Number(header('Retry-After')) || 1,
+			timing,
 		});
 	}
-	return { data, etag: response.headers.get('ETag'), total: Number(response.headers.get('X-Total-Count')) };
+	return { data, status: response.status, etag: header('ETag'), total: Number(header('X-Total-Count')), version: header('Catalogue-Version'), timing };
 }
 
-// read gets path. As long as that may help, it asks again: when the server says, or
-// after 1 to 5 seconds. Each second until then, it calls waiting with the reason and
-// what is left; 0 means that it is asking.
+// once gets path, and not from a cache.
+export const once = (path, signal) => send(path, { cache: 'no-store', signal });
+
+// read gets path. As long as that may help, it asks again: when the server says, or after
+// 1 to 5 seconds. Each second it calls waiting with the reason and what is left.
 export async function read(path, { signal, waiting = () => {} } = {}) {
 	for (let attempt = 1; ; attempt++) {
 		try {
@@ -75,18 +79,22 @@ function pause(ms, signal) {
 
 let token;
 
-// write changes something, once: nobody but the user may try again, since the first
-// time may have worked. Only 401 is asked again, with the token: it says that nothing
-// was done.
+// authorization is the header that shows the token.
+export const authorization = () => (token ? { Authorization: `Bearer ${token}` } : {});
+
+// write changes something, once: only the user may try again, since the first time may
+// have worked. 401 says that nothing was done: it is asked again with the token.
 export async function write(method, path, { body, etag, signal } = {}) {
 	for (;;) {
-		const headers = { 'Content-Type': 'application/json' };
+		const used = token;
+		const headers = { 'Content-Type': 'application/json', ...authorization() };
 		if (etag) headers['If-Match'] = etag;
-		if (token) headers.Authorization = `Bearer ${token}`;
 		try {
 			return await send(path, { method, headers, signal, body: body && JSON.stringify(body) });
 		} catch (error) {
-			if (error.status !== 401 || !(token = prompt(error.message)?.replace(/[^!-~]/g, ''))) throw error;
+			if (error.status !== 401) throw error;
+			if (token === used) token = prompt(`${used ? 'The server refuses this token.' : 'Everybody may look at these cars, but only who has the token may change them.'} Enter the one that was set as CARS_TOKEN when the server was started:`)?.replace(/[^!-~]/g, '');
+			if (!token) throw error;
 		}
 	}
 }

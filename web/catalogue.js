@@ -1,8 +1,9 @@
 // The catalogue: the cards, what they are filtered by, and the pages.
 
 import { read } from './api.js';
-import { picture, show } from './fields.js';
-import { element } from './page.js';
+import { count, counted, picture, show } from './fields.js';
+import { follow, isFollowed, onStep } from './live.js';
+import { element, on, quote } from './page.js';
 import { change, params, query } from './view.js';
 
 const filters = element('filters');
@@ -15,28 +16,41 @@ export let shown = new Map();
 
 let request = new AbortController();
 let loaded; // the query string on show
+let arrived; // steps that were told while a list is being read
+let total; // how many cars there are that match
 
 // load asks for what the address bar says. Whatever was asked before is outdated; the
 // server drops it.
 export async function load() {
 	clearTimeout(typing);
+	clearTimeout(refilling);
 	request.abort();
 	request = new AbortController();
 	const { signal } = request;
+	const asked = query();
 	loaded = location.search;
 	showControls();
 	list.ariaBusy = 'true';
+	const steps = arrived = [];
+	const slow = setTimeout(() => { status.textContent = 'Loading …'; }, 400);
 	try {
-		const asked = query();
-		const { data, total } = await read(`/api/cars?${asked}`, { signal, waiting });
-		waiting('');
-		showCars(data, total, asked);
+		const { data, total, version } = await read(`api/cars?${asked}`, { signal, waiting });
+		showCars(data, total);
+		const goesOn = follow(asked, version);
+		keepNews(goesOn);
+		arrived = undefined;
+		if (goesOn) steps.forEach(tell); // the list may be older than they
 	} catch (error) {
 		if (signal.aborted) return;
-		waiting('');
+		arrived = undefined;
 		showError(error);
+	} finally {
+		clearTimeout(slow);
+		if (!signal.aborted) {
+			waiting('');
+			list.ariaBusy = 'false';
+		}
 	}
-	list.ariaBusy = 'false';
 }
 
 // loadIfMoved is load, unless the address bar says what is on show.
@@ -55,29 +69,42 @@ function waiting(reason, seconds) {
 	element('status').classList.toggle('waiting', Boolean(reason));
 }
 
-function showCars(cars, total, asked) {
-	shown = new Map(cars.map((car) => [car.id, car]));
-	list.replaceChildren(...cars.map(card));
+function showCars(cars, all) {
+	shown = new Map();
+	list.replaceChildren();
+	cars.forEach(add);
 	trouble.hidden = true;
+	showTotal(all);
+}
+
+function showTotal(all) {
+	total = all;
+	const asked = query();
 	const page = Number(asked.get('_page')) || 1;
 	const size = Number(asked.get('_limit') || asked.get('_per_page')) || 10;
 	const first = (page - 1) * size + 1;
 	if (total === 0) status.textContent = location.search ? 'No car matches.' : 'There are no cars yet.';
-	else if (cars.length === 0) status.textContent = `No cars here; there are ${total}.`;
-	else if (cars.length === total) status.textContent = total === 1 ? '1 car' : `${total} cars`;
-	else if (asked.has('_page')) status.textContent = `Cars ${first} to ${first + cars.length - 1} of ${total}`;
-	else status.textContent = `${cars.length} of ${total} cars`;
+	else if (shown.size === 0) status.textContent = `No cars here; there are ${count(total)}.`;
+	else if (shown.size === total) status.textContent = counted(total, 'car');
+	else if (asked.has('_page')) status.textContent = `Cars ${count(first)} to ${count(first + shown.size - 1)} of ${count(total)}`;
+	else status.textContent = `${count(shown.size)} of ${count(total)} cars`;
 	showPages(page, asked.has('_page') ? Math.ceil(total / size) : 0);
 }
 
-function card(car) {
-	const item = element('card').content.cloneNode(true).firstElementChild;
+function add(car) {
+	shown.set(car.id, car);
+	known.add(car.id);
+	list.append(fill(element('card').content.cloneNode(true).firstElementChild, car));
+}
+
+// fill has a card show a car.
+function fill(item, car) {
 	item.dataset.id = car.id;
 	picture(item.querySelector('img'), car);
 	const link = item.querySelector('a');
 	link.textContent = car.name;
 	link.href = `#car-${car.id}`;
-	const hp = car.details.horsepower;
+	const hp = show('details.horsepower', car.details.horsepower);
 	item.querySelector('.facts').textContent = [car.year, car.category, hp && `${hp} hp`].filter(Boolean).join(' · ');
 	item.querySelector('.price').textContent = show('price', car.price) || 'No price';
 	return item;
@@ -85,7 +112,7 @@ function card(car) {
 
 function showPages(page, pages) {
 	element('pages').hidden = pages < 2 && page < 2;
-	element('page').textContent = `Page ${page} of ${pages}`;
+	element('page').textContent = `Page ${count(page)} of ${count(pages)}`;
 	// They stay focusable: who pages with the keyboard must not lose their place.
 	for (const [id, to] of [['first', 1], ['previous', Math.min(page - 1, pages)], ['next', page + 1], ['last', pages]]) {
 		element(id).value = to;
@@ -94,12 +121,117 @@ function showPages(page, pages) {
 }
 
 function showError(error) {
+	follow('');
 	shown = new Map();
 	list.replaceChildren();
 	showPages(1, 0);
 	status.textContent = 'The cars cannot be shown.';
 	trouble.hidden = false;
-	trouble.querySelector('p').textContent = error.message;
+	// The server names the parameter; on the page it has another name.
+	trouble.querySelector('p').textContent = error.message.replace(/^\w+/, (name) => filters.elements[name]?.labels?.[0].firstChild.data ?? name);
+}
+
+// What changes: a car on show changes in its place, one that was deleted leaves, and of new
+// ones the user is told, so that nothing moves that is being read.
+
+const known = new Set(); // IDs of cars that are no news
+let complete = 1; // the ID from which on known has all
+let fresh = new Set(); // IDs of new cars that are not on show
+let happened = []; // what is still to be told
+let telling; // the timer after which more may be told
+let refilling; // the timer of refill
+
+// tell shows a step from one state of the catalogue to the next.
+export function tell(step) {
+	if (!step) {
+		load();
+		return;
+	}
+	arrived?.push(step);
+	for (const car of step.put) {
+		const before = shown.get(car.id);
+		if (before && JSON.stringify(before) !== JSON.stringify(car)) {
+			shown.set(car.id, car);
+			mark(fill(itemOf(car.id), car));
+			happened.push([quote(car.name), ' was changed.']);
+		} else if (!known.has(car.id) && car.id >= complete) {
+			fresh.add(car.id);
+		}
+		known.add(car.id);
+	}
+	for (const id of step.delete) {
+		fresh.delete(id);
+		if (!shown.has(id)) continue;
+		happened.push([quote(shown.get(id).name), isFollowed('') ? ' was deleted.' : ' is no longer in this list.']);
+		shown.delete(id);
+		leave(itemOf(id));
+	}
+	if (list.ariaBusy === 'false') showTotal(total - step.delete.length);
+	offer(step.put);
+	showNews();
+	clearTimeout(refilling);
+	if (step.delete.length || step.put.some(({ id }) => !shown.has(id))) refilling = setTimeout(refill, 500);
+}
+
+onStep(tell);
+
+const itemOf = (id) => list.querySelector(`[data-id="${id}"]`);
+
+function mark(item) {
+	item.classList.add('changed');
+	clearTimeout(item.marked);
+	item.marked = setTimeout(() => item.classList.remove('changed'), 6000);
+}
+
+// leave removes a card. Who is there with the keyboard goes on at the next.
+function leave(item) {
+	if (item.contains(document.activeElement)) {
+		((item.nextElementSibling ?? item.previousElementSibling)?.querySelector('a') ?? element('catalogue-title')).focus();
+	}
+	item.remove();
+}
+
+// refill counts anew, and adds at the end the cars that have come there.
+async function refill() {
+	const { signal } = request;
+	const answer = await read(`api/cars?${query()}`, { signal }).catch(() => {});
+	if (!answer || signal.aborted || list.ariaBusy === 'true') return;
+	answer.data.filter(({ id }) => !shown.has(id)).slice(0, Math.max(0, answer.data.length - shown.size)).forEach(add);
+	showTotal(answer.total);
+	keepNews(true);
+}
+
+// keepNews forgets the new cars that are on show, or all.
+function keepNews(some) {
+	fresh = new Set(some ? [...fresh].filter((id) => !shown.has(id)) : []);
+	showNews();
+}
+
+function showNews() {
+	element('new').hidden = fresh.size === 0;
+	element('new').textContent = counted(fresh.size, 'new car');
+	if (telling) return;
+	element('news').replaceChildren(...(happened.length > 1 ? [`${counted(happened.length, 'car')} were changed or deleted.`] : happened.flat()));
+	if (happened.length === 0) return;
+	happened = [];
+	telling = setTimeout(() => {
+		telling = undefined;
+		showNews();
+	}, 6000);
+}
+
+on('new', 'click', () => {
+	const ids = [...fresh];
+	history.pushState(null, '', `?${ids.length > 100 ? `id_gte=${Math.min(...ids)}` : ids.map((id) => `id=${id}`).join('&')}`);
+	load();
+	element('catalogue-title').focus();
+});
+
+// expect says that a car is the user's own, and so no news.
+export function expect(id) {
+	known.add(id);
+	fresh.delete(id);
+	showNews();
 }
 
 // showControls has every control say what the address bar does.
@@ -114,7 +246,8 @@ function showControls() {
 		if (control !== typed) control.value = value; // nobody is corrected while typing
 	}
 	element('clear').hidden = !location.search;
-	element('json').href = element('json').textContent = `/api/cars${location.search}`;
+	element('json').href = `api/cars${location.search}`;
+	element('json').textContent = element('json').pathname + location.search;
 }
 
 // said is what the address bar says of a control, in one text.
@@ -123,23 +256,27 @@ function said({ name }) {
 	return name === '_sort' && values ? `${values} ${params().get('_order') ?? ''}`.trim() : values;
 }
 
-let choices = new AbortController();
+const choices = { manufacturer: new Set(), category: new Set() };
 
-// loadChoices offers the manufacturers and categories that there are, as far as a
-// thousand cars tell.
+// loadChoices offers the manufacturers and categories of the newest thousand cars.
 export async function loadChoices() {
-	choices.abort();
-	choices = new AbortController();
-	const { data } = await read('/api/cars?_limit=1000', choices).catch(() => ({}));
+	const { data, total } = await read('api/cars?_sort=-id&_limit=1000').catch(() => ({}));
 	if (!data) return;
-	for (const name of ['manufacturer', 'category']) {
-		const values = [...new Set(data.map((car) => car[name]).filter(Boolean))].sort((a, b) => a.localeCompare(b, 'en'));
-		const options = () => values.map((value) => new Option(value, value));
-		const select = element(name);
-		select.replaceChildren(select.options[0], ...options());
+	for (const { id } of data) known.add(id);
+	complete = total > data.length ? data.at(-1).id : 1;
+	offer(data);
+}
+
+function offer(cars) {
+	for (const [name, values] of Object.entries(choices)) {
+		const { size } = values;
+		for (const car of cars) if (car[name]) values.add(car[name]);
+		if (values.size === size) continue;
+		const options = () => [...values].sort((a, b) => a.localeCompare(b, 'en')).map((value) => new Option(value, value));
+		element(name).replaceChildren(element(name).options[0], ...options());
 		element(`${name}-list`).replaceChildren(...options());
+		showControls();
 	}
-	showControls();
 }
 
 let typing; // the timer of what is being typed
@@ -155,28 +292,28 @@ function apply(control) {
 	load();
 }
 
-filters.addEventListener('input', ({ target }) => {
+on('filters', 'input', ({ target }) => {
 	clearTimeout(typing);
 	typing = setTimeout(apply, 150, target);
 });
-filters.addEventListener('change', ({ target }) => { // it is left, or chosen
+on('filters', 'change', ({ target }) => { // it is left, or chosen
 	apply(target);
 	typed = undefined;
 });
-filters.addEventListener('submit', (event) => event.preventDefault());
+on('filters', 'submit', (event) => event.preventDefault());
 
-element('pages').addEventListener('click', ({ target }) => {
+on('pages', 'click', ({ target }) => {
 	if (target.value === undefined || target.ariaDisabled === 'true') return;
 	change({ _page: target.value, _limit: query().get('_limit') ?? '' });
 	load();
 	element('catalogue-title').focus();
 });
 
-element('clear').addEventListener('click', () => {
+on('clear', 'click', () => {
 	history.pushState(null, '', location.pathname);
 	load();
 	element('search').focus();
 });
 
-element('retry').addEventListener('click', load);
-element('again').addEventListener('click', load);
+on('retry', 'click', load);
+on('again', 'click', load);

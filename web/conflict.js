@@ -1,7 +1,7 @@
 // Two have changed the same car: what is what, and whose is to be.
 
 import { fields, get, show } from './fields.js';
-import { element } from './page.js';
+import { element, make, quote } from './page.js';
 
 const dialog = element('conflict');
 
@@ -9,8 +9,9 @@ const dialog = element('conflict');
 // to be made to it, by path; without any, it was to be deleted. It returns 'mine',
 // 'theirs', or '' for neither.
 export function resolve(read, current, changes) {
-	dialog.querySelector('p').textContent =
-		`${read.name} was changed after you read it. Nothing of yours has been ${changes ? 'saved' : 'done'} yet.`;
+	dialog.querySelector('p').replaceChildren(quote(read.name),
+		` was changed after you read it. Nothing of yours has been ${changes ? 'saved' : 'done'} yet.`);
+	element('take-theirs').textContent = changes ? 'Drop my changes' : 'Keep it';
 	element('keep-mine').textContent = changes ? 'Save mine over it' : 'Delete it all the same';
 	dialog.querySelector('th:last-child').hidden = !changes;
 	dialog.querySelector('tbody').replaceChildren(...rows(read, current, changes));
@@ -25,12 +26,8 @@ function rows(read, current, changes = {}) {
 	return fields.flatMap(({ path, label }) => {
 		const [before, now, mine] = [get(read, path), get(current, path), changes[path]];
 		if (before === now && mine === undefined) return [];
-		const row = document.createElement('tr');
-		const head = document.createElement('th');
-		head.scope = 'row';
-		head.textContent = label;
-		row.append(head);
-		for (const value of [before, now, mine]) row.insertCell().textContent = show(path, value) || '–';
+		const row = make('tr');
+		row.append(make('th', label, { scope: 'row' }), ...[before, now, mine].map((value) => make('td', show(path, value) || '–', { dir: 'auto' })));
 		row.cells[2].classList.toggle('changed', before !== now);
 		row.cells[3].classList.toggle('changed', mine !== undefined);
 		row.cells[3].hidden = Object.keys(changes).length === 0;

@@ -3,12 +3,14 @@
 import { read, write } from './api.js';
 import { load } from './catalogue.js';
 import { resolve } from './conflict.js';
-import { fields, get, nest } from './fields.js';
-import { element, say } from './page.js';
+import { differing, fields, get, labels, nest } from './fields.js';
+import { isFollowed, onStep } from './live.js';
+import { during, element, on, quote, say } from './page.js';
 
 const dialog = element('editor');
 const form = dialog.querySelector('form');
 const message = dialog.querySelector('.message');
+const news = dialog.querySelector('.news');
 
 let base; // the car as it was read, and its ETag; undefined for a new one
 let id; // that a new car is to have; undefined for the next
@@ -21,6 +23,7 @@ const inputs = fields.map(({ path, label, number, required, suggest }) => {
 	input.id = `edit-${path}`;
 	input.name = path;
 	input.required = Boolean(required);
+	input.dir = 'auto';
 	// Not type=number, which would keep from the server, and so from its judgement, what
 	// is not one.
 	if (number) input.inputMode = 'numeric';
@@ -40,7 +43,8 @@ export function edit(car, etag) {
 	base = car && { car, etag };
 	id = undefined;
 	fill(car);
-	element('editor-title').textContent = car ? `Edit ${car.name}` : 'Add a car';
+	element('editor-title').replaceChildren(...(car ? ['Edit ', quote(car.name)] : ['Add a car']));
+	element('save').textContent = car ? 'Save' : 'Add';
 	dialog.showModal();
 	inputs[0].focus();
 	return new Promise((resolve) => { done = resolve; });
@@ -50,7 +54,20 @@ function fill(car) {
 	for (const input of inputs) input.defaultValue = (car && get(car, input.name)) || '';
 	form.reset();
 	complain('');
+	news.textContent = '';
 }
+
+// What others do to the car meanwhile is said at once, and settled when it is saved.
+onStep((step) => {
+	if (!dialog.open || !base || request || !step) return;
+	const now = step.put.find(({ id }) => id === base.car.id);
+	if (now) {
+		const changed = labels(differing(base.car, now));
+		news.textContent = changed && `Somebody has changed this car meanwhile: ${changed}. Nothing is lost: when you save, you decide what counts.`;
+	} else if (step.delete.includes(base.car.id)) {
+		news.textContent = `This car was deleted meanwhile${isFollowed('') ? '' : ', or is no longer in this list'}.`;
+	}
+});
 
 // values are what the form says, by path. What is no number is left to the server to
 // refuse.
@@ -68,11 +85,14 @@ form.addEventListener('submit', async (event) => {
 	form.ariaBusy = 'true';
 	complain('');
 	try {
-		const answer = base ? await change(request.signal) : await create(request.signal);
-		if (answer) finish(answer);
+		const answer = await during(element('save'), 'Saving …', base ? change(request.signal) : create(request.signal));
+		if (answer) {
+			done(answer);
+			dialog.close();
+		}
 	} catch (error) {
 		if (request.signal.aborted) {
-			say('Whether the car was saved is not known. The list is being read again.');
+			say(['Whether the car was saved is not known. The list is being read again.']);
 			load();
 		} else {
 			explain(error);
@@ -85,14 +105,14 @@ form.addEventListener('submit', async (event) => {
 function create(signal) {
 	const body = nest(values(inputs));
 	if (id) body.id = id;
-	return write('POST', '/api/cars', { body, signal });
+	return write('POST', 'api/cars', { body, signal });
 }
 
 // change sends what is different from the car as it was read. If somebody else has
 // changed it since, the user decides. undefined: there is more to edit.
 async function change(signal) {
 	const changes = values(inputs.filter((input) => input.value !== input.defaultValue));
-	const path = `/api/cars/${base.car.id}`;
+	const path = `api/cars/${base.car.id}`;
 	for (let { etag } = base; ;) {
 		try {
 			return await write('PATCH', path, { body: nest(changes), etag, signal });
@@ -158,13 +178,8 @@ function complain(text, keep = false) {
 	}
 }
 
-function finish(answer) {
-	dialog.close();
-	done(answer);
-}
-
-element('cancel').addEventListener('click', () => dialog.close());
-dialog.addEventListener('close', () => {
+on('cancel', 'click', () => dialog.close());
+on('editor', 'close', () => {
 	request?.abort();
 	done();
 });

@@ -1,169 +1,262 @@
 // Watch the goroutine: many requests at once, and a picture of where their time went.
-// All is measured, by the server (Server-Timing) and the browser (Resource Timing), but
-// what others would have needed: that is computed from the processing times.
+// All is measured, by the server (Server-Timing, Catalogue-Version, /metrics) and the browser
+// (Resource Timing). What others would have needed is computed from the same arrivals.
 
-import { read } from './api.js';
-import { element } from './page.js';
-import { compare, draw, ms } from './waterfall.js';
+import { authorization, once, read, write } from './api.js';
+import { counted } from './fields.js';
+import { spread } from './hosts.js';
+import { hold } from './live.js';
+import { element, make, on } from './page.js';
+import { area, compare, draw, ms, share } from './waterfall.js';
 
-const progress = element('progress');
+const [progress, picture, explanation, send] = ['progress', 'picture', 'explanation', 'send'].map(element);
 
 let runs = 0;
 let stop; // aborts the run under way
 
-element('requests').addEventListener('input', ({ target }) => { element('count').value = target.value; });
+const writes = () => element('what').value !== '';
 
-element('watch').addEventListener('submit', async (event) => {
+on('requests', 'input', ({ target }) => { element('count').value = target.value; });
+on('what', 'change', () => {
+	element('lead-reads').hidden = writes();
+	element('lead-writes').hidden = !writes();
+});
+
+on('watch', 'submit', async (event) => {
 	event.preventDefault();
 	if (stop) {
 		stop.abort();
 		return;
 	}
 	stop = new AbortController();
-	element('send').textContent = 'Stop';
+	send.textContent = 'Stop';
+	element('waterfall').hidden = false;
+	element('numbers').hidden = true;
+	explanation.textContent = '';
+	picture.replaceChildren();
 	try {
-		await run(Number(element('requests').value), stop.signal);
+		await (writes() ? runWrites : runReads)(Number(element('requests').value), stop.signal);
 	} catch (error) {
 		progress.textContent = stop.signal.aborted ? 'Stopped.' : error.message;
 	}
+	hold(false);
 	stop = undefined;
-	element('send').textContent = 'Send';
+	send.textContent = 'Send';
 });
 
-// run sends count requests and draws each when it is answered.
-async function run(count, signal) {
-	const { data: cars } = await read(`/api/cars?_limit=${count}`, {
-		signal,
-		waiting: (reason) => { progress.textContent = `${reason} Trying again …`; },
-	});
-	element('waterfall').hidden = false;
-	element('explanation').textContent = '';
-	element('numbers').hidden = true;
+// runReads asks for cars, all at once.
+async function runReads(count, signal) {
+	const { data: cars } = await read(`api/cars?_limit=${count}`, { signal, waiting });
+	const run = await measure(count, signal, (i) => `api/cars/${cars[i % cars.length]?.id ?? 1}`, (url) => once(url, signal));
+	const { total, processed } = run;
+	if (processed.length > 0) {
+		const servers = [
+			{ name: 'This server', how: 'measured', total, loops: 1, bars: [{ kind: 'process', x: 0, width: total, loop: 0 }] },
+			{ name: 'Pool of five', ...sleeping(processed, 5) },
+			{ name: 'Sleeping loop', ...sleeping(processed, 1) },
+		];
+		explanation.textContent = explainReads(run, servers);
+		compare(picture, servers, total);
+	}
+	list(run.rows);
+}
+
+const manufacturer = 'Watch the goroutine';
+
+// runWrites adds cars, all at once, and deletes them again.
+async function runWrites(count, signal) {
+	const before = await metrics(signal);
+	let run, after;
+	try {
+		run = await measure(count, signal, () => 'api/cars', (url, i) => write('POST', url, { body: { name: `Write ${i + 1} of ${count}`, manufacturer }, signal }));
+		after = await metrics(signal);
+	} finally {
+		await cleanUp();
+	}
+	say(run);
+	const done = run.rows.filter(({ failed }) => !failed);
+	if (done.length > 0) {
+		// A batch makes one version of the catalogue, which all its writes are told.
+		const batches = done[0].version ? [...Map.groupBy(done, ({ version }) => version).values()] : [];
+		batches.sort(([a], [b]) => a.answered - b.answered);
+		batches.forEach((batch, i) => batch.forEach((row) => { row.batch = i + 1; }));
+		if (batches.length > 0) share(picture, `${counted(done.length, 'write')} in ${counted(batches.length, 'batch', 'batches')}`, batches.map((batch) => batch.map(({ number }) => number)));
+		const syncs = before && after && after.count - before.count;
+		const mean = (1000 * (after?.sum - before?.sum)) / syncs;
+		if (syncs) compare(picture, [syncing(counted(syncs, 'sync'), 'measured', syncs, mean), syncing(`A sync for each of ${done.length}`, 'computed', done.length, mean)]);
+		explanation.textContent = explainWrites(done, batches, syncs, mean);
+	}
+	list(run.rows);
+}
+
+const syncing = (name, how, count, mean) => ({
+	name, how, total: count * mean, loops: 1,
+	bars: Array.from({ length: count }, (_, i) => ({ kind: i % 2 ? 'sync even' : 'sync', x: i * mean, width: mean, loop: 0 })),
+});
+
+// cleanUp deletes the cars that runs have added, those of a tab that was closed, too.
+async function cleanUp() {
+	progress.textContent = 'Deleting the cars again …';
+	const { data } = await read(`api/cars?manufacturer=${encodeURIComponent(manufacturer)}`, { waiting });
+	const gone = await Promise.allSettled(data.map(({ id }) => write('DELETE', `api/cars/${id}`)));
+	const left = gone.filter(({ reason }) => reason && reason.status !== 404).length;
+	if (left > 0) throw new Error(`${counted(left, 'car')} of “${manufacturer}” could not be deleted.`);
+}
+
+const waiting = (reason) => { progress.textContent = `${reason} Trying again …`; };
+
+// measure sends count requests at once, draws each when it is answered, and returns where
+// their time went.
+async function measure(count, signal, path, request) {
+	const { names, address } = await spread();
+	hold(names === 1 || writes()); // what a run adds and deletes is no news
 	runs++;
 	// Each has an address of its own: of equal ones, a browser sends one after the other.
-	const paths = Array.from({ length: count }, (_, i) => `/api/cars/${cars[i % cars.length]?.id ?? 1}?run=${runs}.${i + 1}`);
-	const waterfall = draw(element('picture'), count);
-	const measured = observe();
-	progress.textContent = `${requests(paths)} on the way …`;
+	const urls = Array.from({ length: count }, (_, i) => address(`${path(i)}?_limit=0&run=${runs}.${i + 1}`, i));
+	const waterfall = draw(picture, count);
+	// Before a page may write at another name, the browser asks there (a CORS preflight).
+	if (writes() && names > 1) await Promise.all(urls.map((url) => fetch(url, { method: 'HEAD', headers: { 'Content-Type': 'application/json', ...authorization() }, signal })));
+	progress.textContent = `${requests(urls)} on the way …`;
 	const start = performance.now();
+	const measured = observe(start);
 	waterfall.start(start);
 	try {
-		const rows = await Promise.all(paths.map(async (path, i) => {
-			const row = await send(path, start, measured, signal);
+		const rows = await Promise.all(urls.map(async (url, i) => {
+			const row = { number: i + 1, ...await timed(url, start, measured, signal, () => request(url, i)) };
 			waterfall.add(i, row);
 			return row;
 		}));
-		conclude(rows, waterfall);
+		const run = { rows, names, total: Math.max(...rows.map(({ end }) => end)), processed: rows.filter(({ process }) => process) };
+		waterfall.finish(run.total, `Waterfall of ${requests(rows)}`);
+		say(run);
+		explanation.textContent = 'None was processed, so there is nothing to see.';
+		const hands = over(run.processed.map(({ received, answered }) => [received, answered]));
+		run.inside = peak(hands);
+		if (hands.length > 0) area(picture, 'In the goroutine’s hands', hands, run.inside, run.total);
+		return run;
 	} finally {
 		waterfall.stop();
 		measured.disconnect();
 	}
 }
 
-// send returns where the time of one request went, in ms from start.
-async function send(path, start, measured, signal) {
-	const entry = measured.entry(path);
-	const row = { status: 0, queue: 0, process: 0 };
+// timed returns where the time of one request went, in ms from start.
+async function timed(url, start, measured, signal, request) {
+	const entry = measured.entry(url);
+	const row = { failed: false, timing: {} };
 	try {
-		const response = await fetch(path, { cache: 'no-store', signal });
-		await response.arrayBuffer();
-		row.status = response.status;
-		for (const [, name, value] of (response.headers.get('Server-Timing') ?? '').matchAll(/(queue|process);dur=([\d.]+)/g)) row[name] = Number(value);
-	} catch {
+		const { status, timing, version } = await request();
+		Object.assign(row, { status, timing, version });
+	} catch ({ status, timing = {} }) {
 		signal.throwIfAborted();
+		Object.assign(row, { status, timing, failed: true });
 	}
 	row.end = performance.now() - start;
 	const { requestStart, responseEnd, nextHopProtocol } = await entry(1000) ?? {};
 	if (responseEnd) row.end = responseEnd - start;
 	row.out = requestStart ? requestStart - start : row.end; // it may never have got out
-	row.rest = Math.max(0, row.end - row.out - row.queue - row.process);
-	row.protocol = nextHopProtocol;
-	row.failed = row.status !== 200;
-	return row;
+	const { queue = 0, process = 0 } = row.timing;
+	const received = row.out + queue;
+	const answered = received + process;
+	return { ...row, queue, process, received, answered, rest: Math.max(0, row.end - answered), protocol: nextHopProtocol };
 }
 
-// observe collects what the browser measures. Its entry of a request may come a little
-// later than the answer, or never.
-function observe() {
+// observe collects what the browser measures from start on. Its entry of a request may
+// come a little later than the answer, or never.
+function observe(start) {
 	const arrived = new Map();
 	const observer = new PerformanceObserver((list) => {
-		for (const entry of list.getEntries()) arrived.get(entry.name)?.(entry);
+		for (const entry of list.getEntries()) if (entry.startTime >= start) arrived.get(entry.name)?.(entry);
 	});
 	observer.observe({ type: 'resource' });
 	return {
 		disconnect: () => observer.disconnect(),
-		entry(path) {
-			const entry = new Promise((resolve) => { arrived.set(new URL(path, location.href).href, resolve); });
+		entry(url) {
+			const entry = new Promise((resolve) => { arrived.set(url, resolve); });
 			return (ms) => Promise.race([entry, new Promise((resolve) => setTimeout(resolve, ms))]);
 		},
 	};
 }
 
-function conclude(rows, waterfall) {
-	const total = Math.max(...rows.map((row) => row.end));
-	const servers = [
-		{ name: 'This server', how: 'measured', total, loops: 1, bars: [{ kind: 'process', x: 0, width: total, loop: 0 }] },
-		{ name: 'Pool of five', ...sleeping(rows, 5) },
-		{ name: 'Sleeping loop', ...sleeping(rows, 1) },
-	];
-	const failures = rows.filter((row) => row.failed);
-	const statuses = [...new Set(failures.map((row) => row.status || 'no answer'))].join(', ');
-	progress.textContent = `${requests(rows)} in ${ms(total)}${failures.length ? `; ${failures.length} of them failed (${statuses})` : ''}.`;
-	element('failed').hidden = failures.length === 0;
-	const processed = rows.some((row) => row.process);
-	const explanation = processed ? explain(rows, servers) : 'None was processed, so there is nothing to compare.';
-	element('explanation').textContent = explanation;
-	waterfall.finish(total, `Waterfall of ${requests(rows)}. ${explanation}`);
-	if (processed) compare(element('picture'), servers);
-	list(rows);
+// metrics returns how many syncs there have been, and their seconds; undefined if the server
+// does not tell, or has no disk.
+async function metrics(signal) {
+	const response = await fetch('metrics', { cache: 'no-store', headers: authorization(), signal }).catch(() => {});
+	const found = response?.ok && (await response.text()).matchAll(/^cars_journal_sync_seconds_(sum|count) (.*)$/gm);
+	const values = Object.fromEntries([...found || []].map(([, name, value]) => [name, Number(value)]));
+	return 'count' in values ? values : undefined;
 }
 
-// list writes out what is drawn.
+function say({ rows, total }) {
+	const failures = rows.filter(({ failed }) => failed);
+	const statuses = [...new Set(failures.map(({ status }) => status || 'no answer'))].join(', ');
+	progress.textContent = `${requests(rows)} in ${ms(total)}${failures.length ? `; ${failures.length} of them failed (${statuses})` : ''}.`;
+	element('failed').hidden = failures.length === 0;
+}
+
 function list(rows) {
 	element('numbers').hidden = false;
-	element('numbers').querySelector('tbody').replaceChildren(...rows.map((row, i) => {
-		const line = document.createElement('tr');
-		const times = [row.out, row.queue, row.process, row.rest, row.end].map((time) => time.toFixed(3));
-		for (const value of [i + 1, row.status || 'no answer', ...times]) line.insertCell().textContent = value;
+	element('batch').hidden = !rows.some(({ batch }) => batch);
+	element('numbers').querySelector('tbody').replaceChildren(...rows.map(({ number, status, out, queue, process, rest, end, batch }) => {
+		const line = make('tr');
+		const times = [out, queue, process, rest, end].map((time) => time.toFixed(3));
+		for (const value of [number, status || 'no answer', ...times, batch ?? []].flat()) line.insertCell().textContent = value;
 		return line;
 	}));
 }
 
 // sleeping computes how loops that sleep through each processing time would have done,
-// each taking the next request when it is free.
+// each taking the next request that has arrived when it is free.
 function sleeping(rows, loops) {
 	const free = new Array(loops).fill(0);
-	const bars = rows.map(({ process }, i) => {
+	let total = 0;
+	const bars = rows.toSorted((a, b) => a.out - b.out).map(({ out, process, rest }, i) => {
 		const loop = free.indexOf(Math.min(...free));
-		free[loop] += process;
-		return { kind: i % (2 * loops) < loops ? 'slept' : 'slept even', x: free[loop] - process, width: process, loop };
+		const x = Math.max(free[loop], out);
+		free[loop] = x + process;
+		total = Math.max(total, free[loop] + rest);
+		return { kind: i % (2 * loops) < loops ? 'slept' : 'slept even', x, width: process, loop };
 	});
-	return { how: 'computed', total: Math.max(...free), loops, bars };
+	return { how: 'computed', total, loops, bars };
 }
 
-// peak returns how many spans of rows overlap at most.
-function peak(rows, span) {
-	const steps = rows.map(span).flatMap(([from, to]) => [[from, 1], [to, -1]]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+// over returns how many spans last at each time at which that changes.
+function over(spans) {
 	let now = 0;
-	return Math.max(...steps.map(([, step]) => (now += step)));
+	return spans.flatMap(([from, to]) => [[from, 1], [to, -1]])
+		.sort((a, b) => a[0] - b[0] || a[1] - b[1])
+		.map(([time, step]) => [time, now += step]);
 }
 
-// explain says in three sentences what one sees.
-function explain(rows, [ours, pool, loop]) {
+const peak = (steps) => Math.max(...steps.map(([, number]) => number));
+
+// explainReads says in three sentences what one sees.
+function explainReads({ rows, inside, names }, [ours, pool, loop]) {
 	const protocol = rows.find((row) => row.protocol)?.protocol;
 	const name = { 'http/1.1': 'HTTP/1.1', h2: 'HTTP/2' }[protocol] ?? 'this connection';
-	const out = peak(rows, (row) => [row.out, row.end]);
-	const inside = peak(rows, ({ out, queue, process }) => [out + queue, out + queue + process]);
-	const typical = rows.map((row) => row.process).sort((a, b) => a - b)[rows.length >> 1];
+	const out = peak(over(rows.map((row) => [row.out, row.end])));
+	const typical = rows.map(({ process }) => process).sort((a, b) => a - b)[rows.length >> 1];
 	return [
-		protocol === 'http/1.1' && out < rows.length
-			? `${requests(rows)} set out at once, but over HTTP/1.1 the browser lets only ${out} of them on their way at a time: the others wait in it (dotted).`
-			: `${requests(rows)} set out at once over ${name}, and up to ${out} were on the way at the same moment.`,
+		names === 1 && protocol === 'http/1.1' && out < rows.length
+			? `The browser limits this picture: over HTTP/1.1 it lets only ${out} of ${requests(rows)} on their way at a time, and the others wait in it (dotted).`
+			: `${requests(rows)} set out at once over ${name}${names > 1 ? `, to ${names} names of this machine since a browser opens only six connections to each` : ''}, and up to ${out} were on the way at the same moment.`,
 		typical < 1
 			? `Processing took the server only ${ms(typical)} each, so nearly all one sees is the browser and the network.`
 			: `Each took ${ms(typical)} of processing, but the one goroutine slept through none of it: it had up to ${inside} in hand at the same moment.`,
-		`The last was answered after ${ms(ours.total)}; a loop that sleeps would have needed ${ms(loop.total)} for the processing alone, and a pool of five such loops ${ms(pool.total)}.`,
+		`The last was answered after ${ms(ours.total)}; had the same requests come to a pool of five loops that sleep, it would have been ${ms(pool.total)}, and with one such loop ${ms(loop.total)}.`,
 	].join(' ');
 }
 
-const requests = (rows) => (rows.length === 1 ? '1 request' : `${rows.length} requests`);
+function explainWrites(done, batches, syncs, mean) {
+	const largest = Math.max(...batches.map(({ length }) => length));
+	return [
+		batches.length > 0
+			? `The goroutine judged ${counted(done.length, 'write')} one after the other, in ${counted(batches.length, 'batch', 'batches')} of up to ${largest}: what came due while the disk was busy shared the next.`
+			: `The goroutine judged ${counted(done.length, 'write')} one after the other.`,
+		syncs ? `The disk synced ${syncs === 1 ? 'once' : `${syncs} times`} and took ${ms(mean)} for it on average; a sync for each write would have kept it busy for ${ms(mean * done.length)}.`
+			: 'How long the disk took is not known: /metrics is not open here, or the cars are in memory only.',
+		'Nobody was told of success before it was on the disk, and all of a batch were told together; the cars have been deleted again.',
+	].join(' ');
+}
+
+const requests = ({ length }) => counted(length, 'request');

@@ -2,14 +2,18 @@
 
 export const element = (id) => document.getElementById(id);
 
+export const on = (id, type, listener) => element(id).addEventListener(type, listener);
+
+export const make = (name, textContent, more) => Object.assign(document.createElement(name), { textContent, ...more });
+
 const toast = element('toast');
 const undo = element('undo');
 
-// say tells what has happened, and offers to undo it. It stays until it is dismissed or
-// something else happens.
+// say tells what has happened, in texts and elements, and offers to undo it. It stays until
+// it is dismissed or something else happens.
 export function say(message, onUndo) {
-	toast.querySelector('p').textContent = message;
-	toast.classList.toggle('shown', Boolean(message));
+	toast.querySelector('p').replaceChildren(...message);
+	toast.classList.toggle('shown', message.length > 0);
 	undo.hidden = !onUndo;
 	undo.onclick = onUndo && (() => {
 		undo.onclick = null; // once: a double click must not undo twice
@@ -18,7 +22,23 @@ export function say(message, onUndo) {
 	if (onUndo) undo.focus();
 }
 
-element('dismiss').addEventListener('click', () => {
-	say('');
+on('dismiss', 'click', () => {
+	say([]);
 	element('catalogue-title').focus();
 });
+
+// quote returns a name for a sentence: it may be long, and written from right to left.
+export const quote = (name) => make('bdi', name.length > 60 ? `${name.slice(0, 59)}…` : name);
+
+// during has a button say what is under way until that is done, and returns its result.
+export async function during(button, text, work) {
+	const { textContent } = button;
+	button.textContent = text;
+	button.ariaBusy = 'true';
+	try {
+		return await work;
+	} finally {
+		button.textContent = textContent;
+		button.ariaBusy = 'false';
+	}
+}

@@ -1,6 +1,8 @@
 // The picture of the goroutine: a waterfall of requests, and below it the same time
 // beside what others would have needed, to one scale.
 
+import { make } from './page.js';
+
 const namespace = 'http://www.w3.org/2000/svg';
 
 function svg(name, attributes = {}, ...children) {
@@ -20,7 +22,7 @@ export function ms(time) {
 const axisHeight = 24;
 
 // axis draws the time from 0 to end, in steps of 1, 2 or 5 of a power of ten: lines from
-// top to bottom, and their times beside the one or the other.
+// top to bottom, and their times at textY, if that is not 0.
 function axis(end, width, textY, top, bottom) {
 	const rough = end / Math.max(2, Math.min(10, width / 60));
 	const power = 10 ** Math.floor(Math.log10(rough));
@@ -29,6 +31,7 @@ function axis(end, width, textY, top, bottom) {
 	for (let time = 0; time < end; time += step) {
 		const x = `${(time * 100) / end}%`;
 		marks.push(svg('line', { x1: x, x2: x, y1: top, y2: bottom, class: 'tick' }));
+		if (!textY) continue;
 		const text = time === 0 ? '0' : step >= 100 ? `${Number((time / 1000).toFixed(1))} s` : `${Number(time.toPrecision(3))} ms`;
 		// The last would not fit.
 		if (time === 0 || (1 - time / end) * width > 30) {
@@ -93,21 +96,47 @@ export function draw(picture, count) {
 
 const bar = (kind, x, width, y, height = 0.76) => svg('rect', { x, width, y: y + (1 - height) / 2, height, class: kind });
 
-// compare draws how long each server takes for the same, to one scale; the first is this
-// one. What spreads between it and the waterfall shows how much that magnifies.
-export function compare(picture, servers) {
-	const [wedge, label, thick, gap] = [36, 20, 24, 16];
+function part(picture, height, title, ...children) {
+	const root = svg('svg', { width: '100%', height, role: 'img', 'aria-label': title }, ...children);
+	picture.append(root);
+	return root;
+}
+
+// area draws a number over time, to the scale of the waterfall.
+export function area(picture, title, steps, peak, end) {
+	const [label, height] = [36, 64];
+	const path = steps.map(([time, number]) => `H${time}V${peak - number}`).join('');
+	const root = part(picture, label + height, `${title}: at most ${peak}`,
+		svg('text', { y: label - 10, class: 'name' }, `${title}: at most `, svg('tspan', { class: 'value' }, peak)),
+		svg('svg', { y: label, width: '100%', height, viewBox: `0 0 ${end} ${peak}`, preserveAspectRatio: 'none' },
+			svg('path', { d: `M0,${peak}${path}H${end}V${peak}Z`, class: 'hands' })));
+	root.prepend(...axis(end, root.clientWidth, 0, label, label + height));
+}
+
+// share draws batches, with a square for each request.
+export function share(picture, title, batches) {
+	const blocks = make('ul', '', { className: 'batches', ariaLabel: title });
+	for (const numbers of batches) {
+		const block = make('li', '', { title: `Requests ${numbers.join(', ')}` });
+		block.append(make('b', numbers.length), ...numbers.map(() => make('i')));
+		blocks.append(block);
+	}
+	picture.append(make('p', title, { className: 'title' }), blocks);
+}
+
+// compare draws how long each takes for the same, to one scale. The wedge above shows how
+// much the waterfall, if it is the first of them, is magnified.
+export function compare(picture, servers, magnified) {
+	const [wedge, label, thick, gap] = [magnified ? 36 : 12, 20, 24, 16];
 	const bottom = wedge + servers.length * (label + thick + gap);
 	const end = Math.max(...servers.map((server) => server.total));
 	const share = (100 * servers[0].total) / end;
-	const root = svg('svg', { width: '100%', height: bottom + axisHeight, role: 'img' });
-	picture.append(root);
-	root.setAttribute('aria-label', servers.map(({ name, how, total }) => `${name}: ${ms(total)}, ${how}`).join('; '));
-	root.append(
-		svg('svg', { width: '100%', height: wedge + label, viewBox: '0 0 100 1', preserveAspectRatio: 'none' },
-			svg('polygon', { points: `0,0 100,0 ${share},1 0,1`, class: 'wedge' })),
-		...axis(end, root.clientWidth, bottom + 14, wedge + label, bottom),
-	);
+	const root = part(picture, bottom + axisHeight, servers.map(({ name, how, total }) => `${name}: ${ms(total)}, ${how}`).join('; '));
+	if (magnified) {
+		root.append(svg('svg', { width: '100%', height: wedge + label, viewBox: '0 0 100 1', preserveAspectRatio: 'none' },
+			svg('polygon', { points: `0,0 100,0 ${share},1 0,1`, class: 'wedge' })));
+	}
+	root.append(...axis(end, root.clientWidth, bottom + 14, wedge + label, bottom));
 	servers.forEach(({ name, how, total, loops, bars }, i) => {
 		const y = wedge + i * (label + thick + gap);
 		root.append(

@@ -1,6 +1,6 @@
-// Package disk has what a program needs of the operating system that keeps a file safe:
-// locks against other processes, names that change in one step, and what is on the disk
-// for certain. It hides how systems differ in that.
+// Package disk has what a program needs of the operating system to keep a file safe: locks
+// against other processes, renaming in one step, and writing to the disk for certain. It
+// hides the differences between operating systems.
 package disk
 
 import (
@@ -15,25 +15,26 @@ import (
 // A System is what is needed of the operating system. It is an interface so that tests
 // can have one that fails.
 type System interface {
-	// Lock takes an exclusive lock that lasts until it is closed, or the process ends.
-	// It fails with ErrLocked if another has it.
+	// Lock takes the exclusive lock of the file at path, until it is closed or the process
+	// ends. The error is ErrLocked if another process has the lock.
 	Lock(path string) (io.Closer, error)
-	// Open opens a file that exists. Unless it is to be read only, it takes the file's own
-	// lock, too, where that leaves others free to read; ErrLocked says that another has it.
+	// Open opens a file that exists. Unless readOnly, it takes the file's own lock, too, on
+	// systems where others can still read a locked file. ErrLocked: another process has it.
 	Open(path string, readOnly bool) (File, error)
-	// Create opens a file without its lock, and makes it if it does not exist: with the
-	// permissions of the file like, unless that is nil.
+	// Create opens a file without taking its lock. A file that does not exist is created,
+	// with the permissions of the file like, unless like is nil.
 	Create(path string, like File) (File, error)
-	// Replace renames temp, which is at path + ".tmp", to path, where old is unless that is
-	// nil. It returns the open file that is at path then, with its lock: temp, or old if
-	// it fails, or nil if old is not open any more.
+	// Replace renames the file temp from path + ".tmp" to path, in the place of the file old,
+	// which is nil if there is none. It returns the open file that is then at path, with its
+	// lock: temp, or old if Replace fails, or nil if it fails and old could not be kept open.
 	Replace(path string, temp, old File) (File, error)
 	Remove(path string) error
 	// SyncDir makes the names in a folder durable.
 	SyncDir(path string) error
-	// Size returns the size of f if that is the file at path, or ErrReplaced.
+	// Size returns the size of f. The error is ErrReplaced if f is not the file at path.
 	Size(path string, f File) (int64, error)
-	// Room returns how many bytes can still be written to the disk that path is on.
+	// Room returns how many bytes can still be written to the disk of path, or the largest
+	// int64 if that is unknown.
 	Room(path string) int64
 }
 
@@ -46,20 +47,20 @@ type File interface {
 	Sync() error
 }
 
-// The faults that a System names.
+// Errors of a System that a program can tell apart.
 var (
 	ErrLocked   = errors.New("locked")
 	ErrNoLocks  = errors.New("its file system has no locks, which keep a second process away from it")
 	ErrReplaced = errors.New("the file was deleted, replaced or changed by another program while in use")
 )
 
-// OS is the operating system's System.
+// OS is the System of the operating system.
 type OS struct{}
 
 // Resolve returns the path of the file that a symbolic link leads to, which may not
 // exist yet. It returns other paths as they are.
 func Resolve(path string) string {
-	for range 40 { // more are a circle
+	for range 40 { // more links lead in a circle
 		target, err := os.Readlink(path)
 		if err != nil {
 			break
@@ -115,7 +116,7 @@ func (OS) Create(path string, like File) (File, error) {
 		return nil, err
 	}
 	if like != nil {
-		f.Chmod(mode) // beyond what the umask lets through, if possible
+		f.Chmod(mode) // if possible, since the umask may have taken some permissions off
 	}
 	return f, nil
 }

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// CutCommand is the format of what a person types to cut off a file at an
+// CutCommand is the format of a command, for a person to type, that cuts off a file at an
 // offset: the offset is its first argument and the file its second.
 const CutCommand = "truncate -s %d '%s'"
 
@@ -48,7 +48,7 @@ func lockFault(err error) error {
 	return err
 }
 
-// Replace has both files open all the time: where it fails, nothing has to be opened
+// Replace keeps both files open all the time. If it fails, nothing has to be opened
 // again.
 func (OS) Replace(path string, temp, old File) (File, error) {
 	err := lockOpen(temp.(*os.File))
@@ -67,7 +67,7 @@ func (OS) SyncDir(path string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // which says that there is nothing to sync
+	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL says that there is nothing to sync
 		return err
 	}
 	return nil

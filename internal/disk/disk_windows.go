@@ -14,11 +14,11 @@ const (
 	errorDiskFull         = syscall.Errno(112)
 )
 
-// CutCommand is the format of what a person types, in PowerShell, to cut off a file at an
-// offset: the offset is its first argument and the file its second.
+// CutCommand is the format of a command, for a person to type in PowerShell, that cuts off
+// a file at an offset: the offset is its first argument and the file its second.
 const CutCommand = "$f = [IO.File]::OpenWrite('%[2]s'); $f.SetLength(%[1]d); $f.Close()"
 
-// Lock opens the file in such a way that nobody else can.
+// Lock opens the file, and keeps others from opening it meanwhile.
 func (OS) Lock(path string) (io.Closer, error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {
@@ -37,8 +37,8 @@ func (OS) Lock(path string) (io.Closer, error) {
 // lockOpen does nothing: on Windows a lock keeps others from reading, too.
 func lockOpen(*os.File) error { return nil }
 
-// Replace closes both files, which could not be renamed while they are open, and
-// opens the one that has the path then. Both have been synced.
+// Replace closes both files, since Windows renames no open file, and opens the file that is
+// at path then. Both have been synced.
 func (d OS) Replace(path string, temp, old File) (File, error) {
 	temp.Close()
 	if old != nil {

@@ -1,7 +1,13 @@
 package e2e
 
 import (
+	"bufio"
+	"errors"
 	"flag"
+	"io"
+	"net"
+	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -109,3 +115,74 @@ func settle(s *server) float64 {
 func resident(pid int) float64 { return memoryOf(pid, "VmRSS:") }
 
 func milliseconds(d time.Duration) float64 { return float64(max(0, d).Microseconds()) / 1000 }
+
+// TestLongStaysLeaveRoom: clients that ask to be answered late, or announce a body for a
+// read and do not send it, fill no more than half of the room.
+func TestLongStaysLeaveRoom(t *testing.T) {
+	t.Parallel()
+	for _, long := range []string{header("GET", "/api/cars/1?_delay=60000", 0), header("GET", "/api/cars/1", 10)} {
+		s := start(t, "-max-in-flight", "20")
+		s.skipLog()
+		for range 40 {
+			s.dial(t, long)
+		}
+		for s.metric(t, "cars_requests_in_flight") < 10 {
+		}
+		for range 10 {
+			s.wantCar(t, "/api/cars/1")
+		}
+		if body := s.wantStatus(t, 503, "GET", "/api/cars/1?%5fdelay=60000", ""); !strings.Contains(body, "asked for a delay") {
+			t.Errorf("got %s, want a refusal because of the delay", body)
+		}
+	}
+}
+
+// TestTooManyCarsAreNotRead: a catalogue that is too large is refused at the first car that
+// is one too many. Nobody looks at what comes behind it.
+func TestTooManyCarsAreNotRead(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0", "-max-cars", "40")
+	want := s.cars(t)
+	minimal := `{"name":"a","manufacturer":"b"},`
+	s.wantStatus(t, 507, "PUT", "/api/cars", "["+strings.Repeat(minimal, 41)+"this is not JSON")
+	s.wantStatus(t, 400, "PUT", "/api/cars", "["+strings.Repeat(minimal, 40)+"this is not JSON")
+	wantSame(t, s.cars(t), want)
+}
+
+// TestReplacementsComeOneAtATime: the body of one is not asked for before the one before
+// it has ended.
+func TestReplacementsComeOneAtATime(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-delay", "0")
+	begin := func() (net.Conn, *bufio.Reader) {
+		conn := s.dial(t, header("PUT", "/api/cars", len(saab)+2, "Expect: 100-continue"))
+		return conn, bufio.NewReader(conn)
+	}
+	wanted := func(r *bufio.Reader) {
+		t.Helper()
+		for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} {
+			if line, err := r.ReadString('\n'); line != want {
+				t.Fatalf("got %q, %v, want %q", line, err, want)
+			}
+		}
+	}
+	first, r := begin()
+	wanted(r)
+	second, r2 := begin()
+	for s.metric(t, "cars_requests_in_flight") < 2 {
+	}
+	second.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if line, err := r2.ReadString('\n'); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %q, %v while another replacement is under way", line, err)
+	}
+	second.SetReadDeadline(time.Time{})
+	io.WriteString(first, "["+saab+"]")
+	if resp, body := answer(t, r); resp.StatusCode != 200 {
+		t.Errorf("the first: got %d %s", resp.StatusCode, body)
+	}
+	wanted(r2)
+	io.WriteString(second, "["+saab+"]")
+	if resp, body := answer(t, r2); resp.StatusCode != 200 {
+		t.Errorf("the second: got %d %s", resp.StatusCode, body)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -228,10 +229,13 @@ func TestDamage(t *testing.T) {
 	one, two, three := carOf(1), carOf(2), carOf(3)
 	one.ID, two.ID, three.ID = 1, 2, 3
 	first := seal(`{"put":` + encode([]car{one, two}) + `,"delete":[]}`)
+	three.ImageURL = "/images/" + strings.Repeat("x", 1500) // there is a whole sector in its line
 	second := seal(`{"put":` + encode([]car{three}) + `,"delete":[1]}`)
 	third := seal(`{"put":[],"delete":[2]}`)
 	hand := func(put ...string) string { return `{"put":[` + strings.Join(put, ",") + "]}\n" }
 	const volvo = `{"id":7,"name":"Volvo 240","manufacturer":"Volvo"}`
+	both := first + second
+	sector := (len(first)/512 + 1) * 512 // where the first begins that is only the second line's
 	many := make([]string, 256)
 	for i := range many { // 2 MiB
 		c := carOf(2 * i)
@@ -269,6 +273,21 @@ func TestDamage(t *testing.T) {
 
 		{"last line damaged", first + strings.Replace(second, "Maker 3", "Maker 7", 1), -1, 0, []string{"line 2", fmt.Sprintf("truncate -s %d ", len(first))}},
 		{"zeros at the end", first + strings.Repeat("\x00", 512), 2, len(first), nil},
+		{"zeros in the last line", both[:sector] + strings.Repeat("\x00", 512) + both[sector+512:], 2, len(first), nil},
+		{"zeros in the last line that are no sector's", first + second[:20] + strings.Repeat("\x00", 8) + second[28:], -1, 0, []string{"line 2", fmt.Sprintf("truncate -s %d ", len(first))}},
+		{"last newline missing", first + strings.TrimSpace(second), 2, 0, nil},
+
+		{"empty", "", -1, 0, []string{"has nothing in it", "restore"}},
+		{"blank lines", "\n\n \n", -1, 0, []string{"has nothing in it", "restore"}},
+		{"only zeros", strings.Repeat("\x00", 4096), -1, 0, []string{"line 1", "delete the file"}},
+		{"cut in the first line", first[:100], -1, 0, []string{"line 1", "delete the file"}},
+		{"line ends of CR", strings.ReplaceAll(first+second, "\n", "\r"), -1, 0, []string{"CR alone"}},
+		{"line ends of CR by hand", strings.ReplaceAll(hand(volvo)+hand(volvo), "\n", "\r"), -1, 0, []string{"CR alone"}},
+		{"line ends of CR LF", strings.ReplaceAll(first+second, "\n", "\r\n"), 2, 0, nil},
+		{"byte order mark", "\xef\xbb\xbf" + first + second, -1, 0, []string{"line 1", "byte order mark"}},
+		{"UTF-16", "\xff\xfe{\x00", -1, 0, []string{"line 1", "byte order mark"}},
+		{"not JSON last", first + second + "a Volvo\n", -1, 0, []string{"line 3", "not JSON", fmt.Sprintf("truncate -s %d ", len(first+second))}},
+		{"not JSON last, without its end", first + second + "a Volvo", -1, 0, []string{"line 3", fmt.Sprintf("truncate -s %d ", len(first+second))}},
 	}
 	for _, cut := range []int{1, 2, len(second) / 2, len(second) - 5} {
 		rows = append(rows, row{fmt.Sprintf("cut after %d bytes", cut), first + second[:cut], 2, len(first), nil})
@@ -317,6 +336,48 @@ func TestDamage(t *testing.T) {
 		}
 		wantRefusal(t, filepath.Join(dir, "cars.jsonl"))
 	})
+}
+
+// TestRot flips bits of the last line, and of the end of the line before. None of them
+// looks like a crash: the server refuses to start, and touches nothing. What it then says
+// would accept the loss does so.
+func TestRot(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("the command to cut a file is another one on Windows; run this test on Linux or macOS")
+	}
+	file := filepath.Join(t.TempDir(), "cars.jsonl")
+	s := serve(t, file)
+	before := s.cars(t)
+	first := len(read(t, file))
+	s.wantStatus(t, 201, "POST", "/api/cars", saab)
+	s.crash(t)
+	content := read(t, file)
+	flip := func(at, bit int) string {
+		flipped := []byte(content)
+		flipped[at] ^= 1 << bit
+		return string(flipped)
+	}
+	for at := first - 1; at < len(content); at += 7 {
+		damaged, line, offset := flip(at, at%8), "line 33", first
+		if at < first {
+			damaged, line, offset = flip(at, 1), "line 32", strings.LastIndex(content[:at], "\n")+1
+		}
+		if err := os.WriteFile(file, []byte(damaged), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		wantRefusal(t, file, line, fmt.Sprintf("offset %d", offset), "nothing was changed")
+		if _, err := os.Stat(file + ".broken"); err == nil || read(t, file) != damaged {
+			t.Errorf("bit %d of byte %d: the file has changed", at%8, at)
+		}
+	}
+	os.WriteFile(file, []byte(flip(first+20, 3)), 0o644)
+	said := launch(t, "", "-addr", "localhost:0", "-data", file)
+	_, cut, _ := strings.Cut(<-said.lines, "to lose this line and all after it, cut the file there: ")
+	if out, err := exec.Command("sh", "-c", cut).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", cut, err, out)
+	}
+	wantSame(t, serve(t, file).cars(t), before)
 }
 
 func TestCatalogueFull(t *testing.T) {

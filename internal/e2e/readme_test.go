@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // blocks returns what is indented in the README, a block each, without the indent.
@@ -63,8 +64,8 @@ func withoutTimes(text string) string {
 	return strings.TrimSpace(text)
 }
 
-// TestREADME runs every command of the README that shows what it prints, in their
-// order, and wants it to print that. Benchmarks, whose times these are, need only be
+// TestREADME runs every command of the README in their order, beside one server, and
+// wants it to print what is shown. Benchmarks, whose times these are, need only be
 // there.
 func TestREADME(t *testing.T) {
 	for _, tool := range []string{"bash", "curl", "jq"} {
@@ -77,16 +78,7 @@ func TestREADME(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, ".curlrc"), []byte("silent\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var s *server
-	stop := func() {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
-	}
-	run := func() {
-		s = launchIn(t, dir, "", "-addr", addr, "-data", "cars.jsonl")
-		s.waitForLine(t, "Try: ")
-	}
-	run()
+	launchIn(t, dir, "", "-addr", addr, "-data", "cars.jsonl").waitForLine(t, "Try: ")
 	commands := 0
 	for _, block := range blocks(t) {
 		for i, line := range block {
@@ -108,10 +100,6 @@ func TestREADME(t *testing.T) {
 			if strings.HasPrefix(command, "make bench") {
 				continue // which the check runs
 			}
-			byHand := strings.Contains(command, ">> cars.jsonl")
-			if byHand {
-				stop()
-			}
 			cmd := exec.Command("bash", "-c", strings.ReplaceAll(command, "localhost:8080", addr))
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "HOME="+dir) // whose .curlrc is the one above: curl draws no progress on a terminal, either
@@ -121,9 +109,6 @@ func TestREADME(t *testing.T) {
 			}
 			if got := withoutTimes(string(out)); want != "" && got != withoutTimes(want) && !strings.HasPrefix(got, withoutTimes(want)+"\n") {
 				t.Errorf("$ %s\ngot  %s\nwant %s", command, got, withoutTimes(want))
-			}
-			if byHand {
-				run()
 			}
 		}
 	}
@@ -195,5 +180,58 @@ func TestREADMEShowsCodeAndLog(t *testing.T) {
 	}
 	if code != 1 || lines != 1 {
 		t.Errorf("got %d blocks of code and %d of log, want one each", code, lines)
+	}
+}
+
+// TestREADMEIsNotTooWide wants each line of the README to fit into a terminal.
+func TestREADMEIsNotTooWide(t *testing.T) {
+	const most = 160
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := 0
+	for line := range strings.Lines(string(text)) {
+		number++
+		if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > most {
+			t.Errorf("README.md:%d: got %d columns, want at most %d", number, width, most)
+		}
+	}
+}
+
+// TestREADMEListsFlagsAndRooms wants the README's tables to have each flag that -h
+// explains, and each room of the house.
+func TestREADMEListsFlagsAndRooms(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inTable := make(map[string]bool) // what stands in code quotes in a table's first column
+	for _, row := range regexp.MustCompile(`(?m)^\| (`+"`"+`.*?) \|`).FindAllStringSubmatch(string(text), -1) {
+		for name := range strings.FieldsSeq(row[1]) {
+			inTable[strings.Trim(name, "`")] = true
+		}
+	}
+	usage, err := command(t, "-h").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`(?m)^  (-\S+)`).FindAllStringSubmatch(string(usage), -1)
+	if len(flags) < 15 {
+		t.Errorf("got %d flags of -h, want all:\n%s", len(flags), usage)
+	}
+	for _, flag := range flags {
+		if !inTable[flag[1]] {
+			t.Errorf("the README has no row for the flag %s", flag[1])
+		}
+	}
+	rooms, err := filepath.Glob("../*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, room := range rooms {
+		if name := filepath.Base(room); name != "e2e" && !inTable[name] {
+			t.Errorf("the README has no row for the room %s", name)
+		}
 	}
 }

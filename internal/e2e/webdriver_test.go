@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A browser is a session of chromedriver, driven as W3C WebDriver says. What goes
@@ -184,6 +185,19 @@ func (b *browser) until(expression string) {
 func (b *browser) untilText(selector, text string) {
 	b.t.Helper()
 	b.until(fmt.Sprintf("document.querySelector(%q).innerText.includes(%q)", selector, text))
+}
+
+// answer waits for a question whose text contains another, and answers it.
+func (b *browser) answer(question, text string) {
+	b.t.Helper()
+	var asked string
+	for start := time.Now(); b.try("GET", "/alert/text", nil, &asked) != nil || !strings.Contains(asked, question); {
+		if time.Since(start) > 10*time.Second {
+			b.t.Fatalf("was asked %q, want %q", asked, question)
+		}
+	}
+	b.call("POST", "/alert/text", map[string]string{"text": text}, nil)
+	b.call("POST", "/alert/accept", nil, nil)
 }
 
 // newWindow opens one more window, makes it the one that commands are for, and returns

@@ -12,12 +12,14 @@ package etcd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -54,7 +56,7 @@ func New(options Options) *Client {
 	dialer := net.Dialer{Timeout: time.Second, KeepAlive: 5 * time.Second}
 	// Without HTTP/2, which this transport does not speak, each watch has a connection of
 	// its own. On a shared one, it would be held up by answers that are being read.
-	return &Client{options: options, transport: &http.Transport{
+	c := &Client{options: options, transport: &http.Transport{
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     options.TLS,
 		TLSHandshakeTimeout: time.Second,
@@ -62,6 +64,8 @@ func New(options Options) *Client {
 		IdleConnTimeout:     time.Minute,
 		DisableCompression:  true,
 	}}
+	c.current.Store(rand.Int32N(int32(len(options.Members)))) // not all clients ask the same member
+	return c
 }
 
 // Close closes the connections that are idle.
@@ -140,10 +144,11 @@ func (c *Client) post(ctx context.Context, path string, request, answer any) (re
 	if err != nil {
 		return false, err
 	}
-	patience := 5 * time.Second
-	if deadline, ok := ctx.Deadline(); ok {
-		patience = time.Until(deadline) / tries
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(time.Hour)
 	}
+	patience := min(time.Until(deadline)/tries, 10*time.Second)
 	said := make(map[string]string)
 	unknown := false
 	for n := 1; ; n++ {
@@ -160,6 +165,9 @@ func (c *Client) post(ctx context.Context, path string, request, answer any) (re
 		if said[member] == "" || ctx.Err() == nil {
 			said[member] = e.Message
 		}
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return unknown, c.nobody(said, unknown)
+		}
 		c.Leave(member)
 		if n%len(c.options.Members) == 0 { // a round is over
 			select {
@@ -167,7 +175,8 @@ func (c *Client) post(ctx context.Context, path string, request, answer any) (re
 			case <-time.After(50 * time.Millisecond):
 			}
 		}
-		if ctx.Err() != nil {
+		// Of a request that is cut off, nobody knows the outcome: better none than a late one.
+		if ctx.Err() != nil || time.Until(deadline) < patience/8 {
 			return unknown, c.nobody(said, unknown)
 		}
 	}
@@ -204,7 +213,7 @@ func (c *Client) try(ctx context.Context, patience time.Duration, member, path s
 			e = &Error{Message: reason(err), Member: member, Unknown: true}
 		}
 	}
-	if c.options.Observe != nil {
+	if c.options.Observe != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		c.options.Observe(member, e == nil || e.Final())
 	}
 	return e
@@ -311,7 +320,7 @@ func readError(resp *http.Response, member string) *Error {
 		e.Message = fmt.Sprintf("status %d, and no answer of etcd", resp.StatusCode)
 		return e
 	}
-	e.Code, e.Message = said.Code, said.Message
+	e.Code, e.Message = said.Code, cmp.Or(said.Message, fmt.Sprint("code ", said.Code))
 	if len(said.Error) > 0 && said.Error[0] == '{' { // as in a watch
 		e.Code, e.Message = streamError(said.Error)
 	}

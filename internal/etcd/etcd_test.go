@@ -2,9 +2,22 @@ package etcd_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -347,6 +360,87 @@ func TestParseAddress(t *testing.T) {
 		if err != nil && strings.Contains(got, "secret") {
 			t.Errorf("the error has a password: %s", got)
 		}
+	}
+}
+
+// certificate writes a certificate and its key, made by parent or by itself.
+func certificate(t *testing.T, name string, parent *tls.Certificate) (pair tls.Certificate, certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{Organization: []string{name}}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: parent == nil, BasicConstraintsValid: true,
+	}
+	issuer, issuerKey := template, any(key)
+	if parent != nil {
+		issuer, issuerKey = parent.Leaf, parent.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, issuerKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pair, err = tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair, certFile, keyFile
+}
+
+func TestTLS(t *testing.T) {
+	ca, caFile, _ := certificate(t, "CA", nil)
+	own, _, _ := certificate(t, "server", &ca)
+	_, certFile, keyFile := certificate(t, "client", &ca)
+	_, otherFile, _ := certificate(t, "another CA", nil)
+	f := etcdtest.New(t, "3.4", 1)
+	trusted := x509.NewCertPool()
+	trusted.AddCert(ca.Leaf)
+	server := httptest.NewUnstartedServer(&httputil.ReverseProxy{
+		Director:      func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", f.Members[0] },
+		FlushInterval: -1,
+	})
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{own}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trusted}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	for _, test := range []struct{ ca, cert, key, want string }{
+		{caFile, certFile, keyFile, ""},
+		{caFile, "", "", "certificate required"},
+		{otherFile, certFile, keyFile, "unknown authority"},
+		{"", certFile, keyFile, "unknown authority"},
+	} {
+		config, err := etcd.TLSConfig(test.ca, test.cert, test.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := client(t, etcd.Options{Members: []string{strings.TrimPrefix(server.URL, "https://")}, TLS: config})
+		_, err = c.Txn(within(t, time.Second), etcd.Txn{Success: puts("k", "v")})
+		if got := fmt.Sprint(err); test.want == "" && err != nil || !strings.Contains(got, test.want) {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+		if test.want != "" {
+			continue
+		}
+		w, err := c.Watch(within(t, time.Second), []byte("k"), []byte("l"), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if events, err := w.Next(); err != nil || len(events) != 1 {
+			t.Errorf("got %v, %v", events, err)
+		}
+		w.Close()
 	}
 }
 

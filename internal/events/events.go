@@ -20,16 +20,16 @@ func Wanted(r *http.Request) bool {
 }
 
 const (
-	// keepAlive is how often a stream says something, or proxies take it for dead.
+	// keepAlive is the longest silence of a stream. Proxies cut off one that is silent longer.
 	keepAlive = 15 * time.Second
 
 	// patience is how long a client may leave an event unread. It is longer than
-	// keepAlive, since HTTP/2 ends a stream whose deadline has passed even if nothing is
-	// being written.
+	// keepAlive, since HTTP/2 ends a stream whose deadline passes even while nothing is
+	// written.
 	patience = 2 * keepAlive
 
-	// lastWords is how long a client has for the event that is under way when the stream
-	// ends. One that does not read must not hold up a server that stops.
+	// lastWords is how long a client may take to read the event under way when the stream
+	// ends. A client that does not read must not hold up a server that stops.
 	lastWords = 500 * time.Millisecond
 )
 
@@ -40,9 +40,9 @@ type Stream struct {
 	w          http.ResponseWriter
 	connection *http.ResponseController
 	timer      *time.Timer
-	deadline   time.Time     // of writes, as it was set last
-	silenced   func() bool   // forgets that the context is to end a write
-	ended      chan struct{} // closed when the context has ended a write
+	deadline   time.Time     // of writes, as write has set it last
+	silenced   func() bool   // keeps the end of ctx from setting a deadline; false: it has begun to
+	ended      chan struct{} // closed once the end of ctx has set a deadline
 }
 
 // Start begins the answer to r. Call End when the stream has ended.
@@ -51,8 +51,8 @@ func Start(w http.ResponseWriter, r *http.Request) *Stream {
 	h := w.Header()
 	rest.SetHeader(h)
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache, no-transform") // a proxy that compresses would wait for more
-	h.Set("X-Accel-Buffering", "no")                 // and so would nginx, even without
+	h.Set("Cache-Control", "no-cache, no-transform") // a proxy that compresses would hold events back
+	h.Set("X-Accel-Buffering", "no")                 // nginx would do so even without compression
 	s.connection.SetReadDeadline(time.Time{})        // an error means that there are no deadlines, as in tests
 	s.silenced = context.AfterFunc(s.ctx, func() {
 		s.connection.SetWriteDeadline(time.Now().Add(lastWords))
@@ -73,17 +73,17 @@ func Start(w http.ResponseWriter, r *http.Request) *Stream {
 func (s *Stream) End() {
 	s.timer.Stop()
 	if !s.silenced() {
-		<-s.ended // or it would use the ResponseWriter after the handler
+		<-s.ended // the ResponseWriter must not be used after the handler
 	}
 }
 
-// buffers are for events. Each stream needs one only while it sends.
+// buffers holds buffers for events. A stream needs one only while it sends.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// Send sends an event of that name. data appends its data, one line, to b; without data,
-// nothing is sent. With the id "", the client goes on from the last one that it has. An
-// error says that the stream is to end: the client is gone or does not read, or the
-// context is done.
+// Send sends an event of that name and ID. data appends the event's data, one line, to b; if
+// it appends nothing, nothing is sent. With the id "", the client keeps the last ID that it
+// has. An error says that the stream has to end: the client has gone or does not read, or
+// the request's context is done.
 func (s *Stream) Send(name, id string, data func(b []byte) []byte) error {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
@@ -102,9 +102,9 @@ func (s *Stream) Send(name, id string, data func(b []byte) []byte) error {
 	return s.write(*buffer)
 }
 
-// Wait waits until the channel is closed. It keeps the connection alive meanwhile, by
-// comments, which clients ignore, but for the id. From that they go on: nobody may know
-// the one that their last event had any longer. An error is as that of Send.
+// Wait returns when the channel is closed. Meanwhile it keeps the connection alive by
+// comments, which clients ignore, and by id. A client that connects again sends that ID:
+// the server may have forgotten the ID of its last event. An error is as that of Send.
 func (s *Stream) Wait(closed <-chan struct{}, id string) error {
 	for {
 		s.timer.Reset(keepAlive)
@@ -121,7 +121,7 @@ func (s *Stream) Wait(closed <-chan struct{}, id string) error {
 	}
 }
 
-// Pause waits for so long, up to keepAlive. An error says that the context is done.
+// Pause waits for d, at most keepAlive. An error says that the request's context is done.
 func (s *Stream) Pause(d time.Duration) error {
 	s.timer.Reset(d)
 	select {
@@ -132,8 +132,9 @@ func (s *Stream) Pause(d time.Duration) error {
 	}
 }
 
-// write sends b, unless the context is done: it would set the deadline anew. It does so if
-// that is later by a second at least, since it costs as much as a tenth of a step.
+// write sends b. If the context is done, it sends nothing: the deadline is lastWords then.
+// It sets a deadline that is later by a second or more: each time would be a tenth of what
+// a step costs.
 func (s *Stream) write(b []byte) error {
 	if deadline := time.Now().Add(patience); deadline.Sub(s.deadline) >= time.Second {
 		s.deadline = deadline

@@ -13,33 +13,33 @@ import (
 // A State is a list at one instant.
 type State struct {
 	Items   sorted.List
-	Version string          // names the state for good
+	Version string          // the name of this state, and of no other
 	Changed <-chan struct{} // closed when another state has taken its place
 }
 
 // A Follower is the client of a stream.
 type Follower struct {
-	Since  string      // the version that it has; "" if it has none
-	Before sorted.List // the list of that version
-	Known  bool        // Before is known
+	Since  string      // the version that the client has; "" if it has none
+	Before sorted.List // the list of that version, if Known
+	Known  bool        // whether the server still has the list of that version
 
-	Matches func(*sorted.Item) bool              // whether it follows an item
+	Matches func(*sorted.Item) bool              // whether the client follows an item
 	Newest  func(context.Context) (State, error) // returns the newest state
 }
 
 const (
-	// stepInterval is the least time between two steps of a stream. What changes faster is
-	// told as one.
+	// stepInterval is the least time between two steps of a stream. All changes within it
+	// are sent as one step.
 	stepInterval = 20 * time.Millisecond
 
-	// streamShare lengthens the interval by so much for each stream that is open, and
-	// spreads the streams over it. A step costs some 10 µs, so that all streams take a
-	// third of a core at most, however many they are, and nobody waits until all have been
-	// told.
+	// streamShare is the part of the interval for each open stream: with many streams, the
+	// interval is longer than stepInterval. The streams are spread over it. A step costs some
+	// 10 µs, so all streams together take at most a third of a core, and other requests need
+	// not wait until all streams have been told.
 	streamShare = 30 * time.Microsecond
 
 	// maxStep is the most bytes of a step, since each stream may hold one that its client
-	// does not read. After a larger change, a client had better read the list again.
+	// does not read. After a larger change, the client is told to read the list again.
 	maxStep = 128 << 10
 )
 
@@ -47,18 +47,18 @@ const (
 type Feed struct {
 	open   atomic.Int64
 	turn   chan struct{} // has a value while a stream uses newest
-	newest State         // that a stream has asked for
+	newest State         // the last one that a stream has asked for
 }
 
 // NewFeed returns a feed that no stream has used.
 func NewFeed() *Feed { return &Feed{turn: make(chan struct{}, 1)} }
 
-// Follow answers r with a stream of what changes in a list, and returns when it has ended.
+// Follow answers r with a stream of the changes in a list, and returns when it has ended.
+// now is the list's newest state.
 //
-// The first event is ready. Its ID is the version from which the stream goes on. Each
-// change has the ID of the version to which it leads. reset has that of a version to which
-// no change leads: the client has to read the list again. Its data, and that of ready, is
-// an empty object.
+// The first event is ready. Its ID is the version from which the stream goes on. An event
+// change has the ID of the version to which it leads. An event reset tells the client to
+// read the list again, and has the ID of a version. The data of ready and reset is {}.
 func (f *Feed) Follow(w http.ResponseWriter, r *http.Request, now State, client Follower) {
 	f.open.Add(1)
 	defer f.leave()
@@ -91,19 +91,19 @@ func (f *Feed) Follow(w http.ResponseWriter, r *http.Request, now State, client 
 	}
 }
 
-// leave is for a stream that has ended. The last one leaves nothing behind.
+// leave ends the use of the feed by a stream. The last stream to leave clears newest.
 func (f *Feed) leave() {
 	f.turn <- struct{}{}
 	if f.open.Add(-1) == 0 {
-		f.newest = State{} // which would keep a list alive that may be replaced meanwhile
+		f.newest = State{} // it would keep a list alive that has been replaced
 	}
 	<-f.turn
 }
 
 func nothing(b []byte) []byte { return append(b, "{}"...) }
 
-// tell sends the step from one list to a state, or reset if that is asked for or the step
-// is too large.
+// tell sends the step from the list told to the state now. If reset is true, or the step is
+// too large, it sends reset.
 func (s *Stream) tell(told sorted.List, now State, matches func(*sorted.Item) bool, reset bool) error {
 	if !reset {
 		err := s.Send("change", now.Version, func(b []byte) []byte {
@@ -118,9 +118,9 @@ func (s *Stream) tell(told sorted.List, now State, matches func(*sorted.Item) bo
 	return s.Send("reset", now.Version, nothing)
 }
 
-// next returns a state that is the newest, or was a moment ago. The first of the streams
-// that wants it asks; the others take what it got. So whoever answers is asked once for
-// each state, and not once for each stream.
+// next returns the newest state, or one that was the newest a moment ago. The first stream
+// that wants it calls ask; the others take its result. So ask is called once for each
+// state, and not once for each stream.
 func (f *Feed) next(ctx context.Context, ask func(context.Context) (State, error)) (State, error) {
 	select {
 	case f.turn <- struct{}{}:

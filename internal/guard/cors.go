@@ -8,7 +8,7 @@ import (
 	"cars/internal/rest"
 )
 
-// Header values that answers share, and nobody changes.
+// Header values that all answers share. They must not be changed.
 var (
 	varyOrigin = []string{"Origin"}
 	yes        = []string{"true"}
@@ -18,12 +18,12 @@ var (
 // Pages of every origin may: [rest.SetHeader] says *. A page that may write is named,
 // since its library may send credentials, which * does not allow.
 //
-// Vary is on the answers to pages only. The Fetch standard wants it on all others, too,
-// wherever a cache may use an answer without asking. Ours may not: they are all no-cache,
+// Only answers to pages have Vary. The Fetch standard wants it on all answers that a cache
+// may use without asking the server. No cache may do that here: all answers are no-cache,
 // and the 304 that a cache gets for a page has the fields for that page.
 func (g *Guard) setReaders(h http.Header, r *http.Request, originAllowed bool) {
 	if g.Token == "" && g.isSecret(r.URL.Path) {
-		h["Access-Control-Allow-Origin"] = nil // no page may, and rest.SetHeader leaves it so
+		h["Access-Control-Allow-Origin"] = nil // no page may read it, and rest.SetHeader leaves it so
 		return
 	}
 	origin := originOf(r)
@@ -37,15 +37,15 @@ func (g *Guard) setReaders(h http.Header, r *http.Request, originAllowed bool) {
 	}
 }
 
-// preflight tells a browser what a page may send.
+// preflight answers a browser's question about what a page may send.
 func (g *Guard) preflight(w http.ResponseWriter, r *http.Request, originAllowed bool) {
 	h := w.Header()
 	rest.SetHeader(h)
-	methods, headers := "GET, HEAD", "*, Authorization" // * does not cover Authorization
+	methods, headers := "GET, HEAD", "*, Authorization" // * does not include Authorization
 	if originAllowed {
 		methods = "GET, HEAD, POST, PUT, PATCH, DELETE"
 		if asked := strings.Join(r.Header["Access-Control-Request-Headers"], ","); areTokens(asked) {
-			headers = asked // with credentials, * is the name of a header like any other
+			headers = asked // with credentials, * is only the name of a header
 		}
 	} else if isWrite(r.Header.Get("Access-Control-Request-Method")) && g.Report != nil {
 		g.Report(r, refuseOrigin(r))

@@ -1,9 +1,8 @@
-// Package guard decides which requests come in. A server on localhost can be reached
-// by every web page that its user opens; this is what keeps them from more than
-// reading. It judges, in this order: the host that a request is for, the origin of
-// the page that sends it, its token, whether writing is allowed at all, and
-// whether there is room. The same options say what browsers are told beforehand
-// (CORS protocol, Fetch standard).
+// Package guard decides which requests come in. Every web page that its user opens can
+// reach a server on localhost; the guard lets these pages read, but not write. It judges,
+// in this order: the host that a request is for, the origin of the page that sends it, its
+// token, whether writing is allowed at all, and whether there is room. The same options
+// decide what the server tells browsers beforehand (CORS protocol, Fetch standard).
 package guard
 
 import (
@@ -27,34 +26,34 @@ type Options struct {
 	Loopback bool     // the server listens on loopback addresses only: it has no other name
 	Hosts    []string // further names and addresses that requests may be for, without port
 	Origins  []string // further origins whose pages may write, such as https://app.example
-	Token    string   // what writes, and all of Secret, need to bear; empty: nothing
-	ReadOnly string   // why all writes are refused; empty: they are not
+	Token    string   // the token that writes, and reads of Secret, need; empty: they need none
+	ReadOnly string   // why all writes are refused; empty: writes are allowed
 
-	// AllowNetworkWrites lets clients on other machines write even without a token.
-	// Those that reach a loopback address through a proxy may not, otherwise.
+	// AllowNetworkWrites lets clients on other machines write even if there is no Token.
+	// Otherwise clients that reach a loopback address through a proxy may not write.
 	AllowNetworkWrites bool
 
-	Rate        float64 // requests a second for each client address, with bursts of twice that; 0: any
-	MaxInFlight int     // requests that may be inside at once, but for streams
+	Rate        float64 // requests a second for each client address, in bursts of twice that; 0: no limit
+	MaxInFlight int     // requests that may be inside at once, beside streams
 	MaxStreams  int     // streams that may be open at once
 
 	Secret []string                   // paths that need the token even for reading
-	Vital  func(path string) bool     // whether there is always room for a path
-	Long   func(r *http.Request) bool // whether a client asks to stay inside for long; nil: none does
-	Stream func(r *http.Request) bool // whether the answer to a client does not end; nil: each does
+	Vital  func(path string) bool     // whether there is always room for requests for path
+	Long   func(r *http.Request) bool // whether r asks to stay inside for long; nil: no request does
+	Stream func(r *http.Request) bool // whether the answer to r is a stream; nil: no answer is
 	Ending context.Context            // ends the streams when it is done; nil: it never is
 
-	// Report is told of preflights that were refused. Their answer does not show it,
-	// and the page that asked sees nothing at all. Nil: nobody is told.
+	// Report is called for each preflight of a write that is refused. Neither the answer nor
+	// the page that asked shows the reason. Report may be nil.
 	Report func(r *http.Request, refusal *rest.Error)
 }
 
-// NetworkReadOnly is why clients on other machines may not write.
+// NetworkReadOnly says why clients on other machines may not write.
 const NetworkReadOnly = "This server can be reached from the network and has no token, so it is read-only; to allow writes, set CARS_TOKEN in its environment"
 
-// Settle makes a server read-only that strangers can reach without a token, unless the
-// options allow that, and returns what its user should know, or "". secure tells that the
-// server serves HTTPS. Hosts are names that a proxy uses, so they count as reachable.
+// Settle makes a server read-only if other machines can reach it and it has no token, unless
+// AllowNetworkWrites. It returns what the server's user should know, or "". secure says that
+// the server serves HTTPS. A server with Hosts counts as reachable: a proxy uses these names.
 func (o *Options) Settle(secure bool) (warning string) {
 	switch {
 	case o.Token != "" && !o.Loopback && !secure:
@@ -62,7 +61,7 @@ func (o *Options) Settle(secure bool) (warning string) {
 	case o.Token != "" || o.ReadOnly != "" || o.Loopback && len(o.Hosts) == 0:
 		return ""
 	case o.AllowNetworkWrites:
-		return "-read-only=false lets everybody write who can reach this server, since CARS_TOKEN is not set"
+		return "-read-only=false lets everybody who can reach this server write, since CARS_TOKEN is not set"
 	default:
 		o.ReadOnly = NetworkReadOnly
 		return NetworkReadOnly
@@ -77,12 +76,12 @@ type Guard struct {
 	token    [sha256.Size]byte
 	limiter  *limiter // nil if there is no limit
 	inFlight atomic.Int64
-	long     atomic.Int64           // of inFlight: those that have asked to stay for long
-	streams  atomic.Int64           // that are open
-	lastHost atomic.Pointer[string] // that was allowed: nearly always that of the next request
+	long     atomic.Int64           // requests inside that asked to stay for long
+	streams  atomic.Int64           // open streams
+	lastHost atomic.Pointer[string] // the last host that was allowed; nearly always the next one, too
 }
 
-// New returns a guard. An error is a sentence about one of the hosts or origins.
+// New returns a guard. An error is a sentence about a host or origin of the options.
 func New(options Options) (*Guard, error) {
 	g := &Guard{
 		Options: options,
@@ -116,10 +115,10 @@ func (g *Guard) InFlight() int { return int(g.inFlight.Load()) }
 // Streams returns how many streams are open.
 func (g *Guard) Streams() int { return int(g.streams.Load()) }
 
-// Wrap lets the requests that may come in through to next.
+// Wrap returns a handler that lets the requests that may come in through to next.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
 	return rest.Handle(func(w http.ResponseWriter, r *http.Request) error {
-		originAllowed := r.Method == "GET" && originOf(r) == "" || g.originAllowed(r) // most requests are the former
+		originAllowed := r.Method == "GET" && originOf(r) == "" || g.originAllowed(r) // most requests are GETs without an origin
 		g.setReaders(w.Header(), r, originAllowed)
 		if err := g.judge(r, originAllowed); err != nil {
 			return err
@@ -136,16 +135,16 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 	})
 }
 
-// judge returns an error if a request is refused for what it is.
+// judge returns an error if a request is refused for its host, origin, token or method.
 func (g *Guard) judge(r *http.Request, originAllowed bool) error {
 	writes := isWrite(r.Method)
 	switch {
-	case r.Host == "" && !writes: // pages name the host: this is a client of HTTP/1.0, such as a load balancer
+	case r.Host == "" && !writes: // every page names the host, so this is an HTTP/1.0 client, such as a load balancer
 	case !g.hostAllowed(r.Host):
 		name, _, _ := splitHost(r.Host)
 		return rest.Errorf(http.StatusForbidden, "This server does not answer to the host %q; to allow a name, start it with -hosts, such as -hosts %s", r.Host, cmp.Or(name, "cars.example"))
 	}
-	secret := g.isSecret(r.URL.Path) && r.Method != "OPTIONS" // browsers ask without the token whether they may send it
+	secret := g.isSecret(r.URL.Path) && r.Method != "OPTIONS" // a preflight never has the token
 	switch {
 	case writes && !originAllowed:
 		return refuseOrigin(r)
@@ -161,8 +160,8 @@ func (g *Guard) judge(r *http.Request, originAllowed bool) error {
 	return nil
 }
 
-// isSecret reports whether a path needs the token even for reading. A slash at its end
-// is as if it were not there, as it is to [rest.Routes].
+// isSecret reports whether a path needs the token even for reading. It ignores a slash at
+// the end of the path, as [rest.Routes] does.
 func (g *Guard) isSecret(path string) bool {
 	return slices.Contains(g.Secret, strings.TrimSuffix(path, "/"))
 }
@@ -172,7 +171,7 @@ func isWrite(method string) bool {
 	return method != "GET" && method != "HEAD" && method != "OPTIONS"
 }
 
-// bearsToken compares without telling by the time it takes how much was right.
+// bearsToken reports whether r has the token, in a time that gives away no part of it.
 func (g *Guard) bearsToken(r *http.Request) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
@@ -200,12 +199,13 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, next http.Handler)
 			return tooMany("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight)
 		}
 	}
-	if g.Long != nil && g.Long(r) {
-		// Clients choose how long these stay, so they must leave room for others.
+	slowBody := r.ContentLength != 0 && !isWrite(r.Method) // a read needs none, so nobody has to send it soon
+	if slowBody || g.Long != nil && g.Long(r) {
+		// Clients choose how long these requests stay, so these must leave room for others.
 		half := max(1, g.MaxInFlight/2)
 		defer g.long.Add(-1)
 		if g.long.Add(1) > int64(half) {
-			return tooMany("%d requests that asked for a delay are inside already, half as many as -max-in-flight allows; try again", half)
+			return tooMany("%d requests that asked for a delay, or are to read and have a body, are inside already, half as many as -max-in-flight allows; try again", half)
 		}
 	}
 	if g.limiter != nil {
@@ -223,8 +223,8 @@ func tooMany(format string, most int) error {
 	return err
 }
 
-// limit tells a client how many requests it has left (draft-ietf-httpapi-ratelimit-headers-11),
-// and returns an error for the one that is too many.
+// limit counts r, and tells the client how many requests it has left
+// (draft-ietf-httpapi-ratelimit-headers-11). It returns an error if r is one too many.
 func (g *Guard) limit(h http.Header, r *http.Request) error {
 	left, full, wait := g.limiter.take(clientOf(r.RemoteAddr), time.Now())
 	h.Set("RateLimit-Policy", g.limiter.policy)
@@ -237,5 +237,5 @@ func (g *Guard) limit(h http.Header, r *http.Request) error {
 	return err
 }
 
-// seconds rounds up.
+// seconds returns d in whole seconds, rounded up.
 func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }

@@ -256,6 +256,11 @@ func TestHalfTheRoomIsForOthers(t *testing.T) {
 		if got := status("/?long"); got != 503 {
 			t.Errorf("of %d, one more than %d: got %d", maxInFlight, want, got)
 		}
+		withBody := httptest.NewRecorder()
+		handler.ServeHTTP(withBody, httptest.NewRequest("GET", "/", strings.NewReader("x")))
+		if withBody.Code != 503 {
+			t.Errorf("of %d, one that reads and has a body: got %d", maxInFlight, withBody.Code)
+		}
 		if got := status("/"); got != 200 && maxInFlight > 1 {
 			t.Errorf("of %d, another: got %d", maxInFlight, got)
 		}

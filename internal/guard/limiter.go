@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A limiter lets each client make so many requests a second. It is the generic cell
-// rate algorithm (ITU-T I.371, annex A), which needs one time for each client: when
-// the requests it has made would be over, had they come at the rate that is allowed.
+// A limiter bounds the requests a second of each client. It is the generic cell rate
+// algorithm (ITU-T I.371, annex A), which keeps one time for each client: the time at which
+// the client's requests would have ended if they had come at the rate that is allowed.
 type limiter struct {
-	interval time.Duration // between requests at that rate
-	burst    time.Duration // how far over may lie in the future
+	interval time.Duration // between two requests at the rate that is allowed
+	burst    time.Duration // how far in the future a client's time may be
 	policy   string        // for the RateLimit-Policy field
 
 	mu    sync.Mutex
-	over  map[netip.Addr]time.Time
-	sweep time.Time // when it is worth looking again for clients to forget
+	over  map[netip.Addr]time.Time // the time of each client
+	sweep time.Time                // when to look again for clients to forget
 }
 
 // maxClients bounds the memory for clients: some 6 MB.
@@ -25,7 +25,7 @@ const maxClients = 1 << 16
 
 func newLimiter(rate float64) *limiter {
 	requests := max(1, int(2*rate)) // in one burst
-	const longest = 1 << 60         // some decades, of which two can be added
+	const longest = 1 << 60         // some decades: the sum of two still fits
 	interval := time.Duration(min(max(float64(time.Second)/rate, 1), longest))
 	burst := time.Duration(requests) * interval
 	return &limiter{
@@ -36,8 +36,9 @@ func newLimiter(rate float64) *limiter {
 	}
 }
 
-// take counts a request. It returns how many more a client has left, after which time
-// it will have all of them, and, if it has none for this one, how long to wait.
+// take counts a request of client at the time now. left is how many more the client may make
+// at once, and full is how long until it has all of them again. If this request is one too
+// many, wait is how long the client must wait; else it is 0.
 func (l *limiter) take(client netip.Addr, now time.Time) (left int, full, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,7 +46,7 @@ func (l *limiter) take(client netip.Addr, now time.Time) (left int, full, wait t
 	if !known && len(l.over) >= maxClients {
 		l.forget(now)
 		if len(l.over) >= maxClients {
-			client = netip.Addr{} // all further clients count as one
+			client = netip.Addr{} // all further clients share one time
 			over = l.over[client]
 		}
 	}
@@ -60,8 +61,8 @@ func (l *limiter) take(client netip.Addr, now time.Time) (left int, full, wait t
 	return int(-wait / l.interval), over.Sub(now), 0
 }
 
-// forget drops the clients that have all their requests left, as if they had never
-// come. Looking for them takes time, and it is in vain before another burst is over.
+// forget drops the clients that have all their requests left: without an entry they have as
+// many. It looks for them only once in half a burst, since that takes time.
 func (l *limiter) forget(now time.Time) {
 	if now.Before(l.sweep) {
 		return
@@ -74,8 +75,8 @@ func (l *limiter) forget(now time.Time) {
 	l.sweep = now.Add(l.burst / 2)
 }
 
-// clientOf is whose requests count together: an address or, with IPv6, the network
-// of 64 bits that one customer has. What cannot be parsed counts as one.
+// clientOf returns the client whose requests count together: an address or, with IPv6, the
+// network of 64 bits that one customer has. Addresses that cannot be parsed are one client.
 func clientOf(remoteAddr string) netip.Addr {
 	addrPort, err := netip.ParseAddrPort(remoteAddr)
 	if err != nil {
@@ -83,7 +84,7 @@ func clientOf(remoteAddr string) netip.Addr {
 	}
 	addr := addrPort.Addr().Unmap().WithZone("")
 	if addr.Is6() {
-		network, _ := addr.Prefix(64) // which an IPv6 address has
+		network, _ := addr.Prefix(64) // every IPv6 address has one
 		addr = network.Addr()
 	}
 	return addr

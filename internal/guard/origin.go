@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// splitHost reads what a Host field says (RFC 9110, section 7.2): a name or address
-// in lower case, without the dot that may end a name and the brackets of IPv6, and
-// its port, which may be missing.
+// splitHost splits the value of a Host field (RFC 9110, section 7.2). It returns the name or
+// address in lower case, without a dot at its end and without the brackets of IPv6, and
+// the port or "". ok is false if hostport is invalid.
 func splitHost(hostport string) (host, port string, ok bool) {
 	host = strings.ToLower(hostport)
 	if rest, isV6 := strings.CutPrefix(host, "["); isV6 {
@@ -36,9 +36,9 @@ func isPort(s string) bool {
 	return s == "" || err == nil
 }
 
-// isLoopback reports whether a name or address cannot be any other machine's. Names
-// below localhost cannot (RFC 6761, section 6.3). 0.0.0.0 leads here, too, but is not
-// a loopback address, and nobody calls this machine so who means well.
+// isLoopback reports whether a name or address can only be this machine. That is true of
+// names below localhost (RFC 6761, section 6.3). 0.0.0.0 leads to this machine, too, but is
+// refused: only attackers use it as a host.
 func isLoopback(host string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.IsLoopback()
@@ -46,8 +46,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// hostAllowed reports whether the server may be called by this name. A page whose
-// own name leads to a loopback address (DNS rebinding) gets no further.
+// hostAllowed reports whether requests for this host are answered. It refuses a page whose
+// own name leads to a loopback address (DNS rebinding).
 func (g *Guard) hostAllowed(hostport string) bool {
 	if last := g.lastHost.Load(); !g.Loopback || last != nil && *last == hostport {
 		return true
@@ -55,14 +55,14 @@ func (g *Guard) hostAllowed(hostport string) bool {
 	host, _, ok := splitHost(hostport)
 	allowed := ok && (isLoopback(host) || g.hosts[host])
 	if allowed {
-		last := hostport // a variable of its own, or each call would allocate one
+		last := hostport // a variable of its own: storing &hostport would make every call allocate
 		g.lastHost.Store(&last)
 	}
 	return allowed
 }
 
-// originAllowed reports whether pages of the origin that r comes from may write. What
-// has no origin was not sent by a page.
+// originAllowed reports whether r may write, judged by the origin of its page. A request
+// without an origin was not sent by a page.
 func (g *Guard) originAllowed(r *http.Request) bool {
 	sent := originOf(r)
 	if len(r.Header["Origin"]) > 1 {
@@ -73,7 +73,7 @@ func (g *Guard) originAllowed(r *http.Request) bool {
 		return true
 	}
 	switch r.Header.Get("Sec-Fetch-Site") { // no page can set it
-	case "same-origin", "none": // none: by the user's own hand
+	case "same-origin", "none": // none: the user has typed the address
 		return true
 	case "": // not a browser, or an old one
 		_, authority, _ := strings.Cut(sent, "://")
@@ -83,8 +83,8 @@ func (g *Guard) originAllowed(r *http.Request) bool {
 	}
 }
 
-// originOf returns the origin of the page that sent r, or "". It is asked about every
-// request, and Get would look at each letter of the name.
+// originOf returns the origin of the page that sent r, or "". It does not call Header.Get,
+// which checks each letter of the name, because it runs for every request.
 func originOf(r *http.Request) string {
 	if lines := r.Header["Origin"]; len(lines) > 0 {
 		return lines[0]
@@ -92,8 +92,8 @@ func originOf(r *http.Request) string {
 	return ""
 }
 
-// parseOrigin reads an origin (RFC 6454, section 6.2) of HTTP, and returns it in one
-// form for all ways to write it, and its host.
+// parseOrigin parses an origin (RFC 6454, section 6.2) of http or https. It returns the
+// origin in one form, with the port, however s writes it, and its host.
 func parseOrigin(s string) (origin, host string, ok bool) {
 	if s == "" {
 		return "", "", false

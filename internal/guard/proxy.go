@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// fromNetwork reports whether a proxy says, in Forwarded (RFC 7239), X-Forwarded-For or
-// X-Real-IP, that it sends a request for a client that is not known to be on this machine. Clients
-// can make up addresses in front of the one that the proxy adds, so each has to be a
-// loopback address. Development servers that proxy for a browser on this machine name
-// one.
+// fromNetwork reports whether a proxy sends a request for a client that may be on another
+// machine. Proxies name the client in Forwarded (RFC 7239), X-Forwarded-For or X-Real-IP.
+// A client can make up addresses in front of the one that the proxy adds, so every address
+// has to be a loopback address. A development server that proxies for a browser on this
+// machine names one.
 func fromNetwork(h http.Header) bool {
 	for _, name := range []string{"X-Forwarded-For", "X-Real-Ip"} {
 		for _, line := range h[name] {
@@ -21,8 +21,8 @@ func fromNetwork(h http.Header) bool {
 			}
 		}
 	}
-	// A quoted string may contain the separators. Its pieces then name no loopback
-	// address, and hide none that stands outside of it.
+	// A quoted string may contain the separators. Its pieces are then not loopback addresses,
+	// and the addresses outside of the string are still found.
 	for _, line := range h["Forwarded"] {
 		for element := range strings.SplitSeq(line, ",") {
 			named := false

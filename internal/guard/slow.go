@@ -9,26 +9,25 @@ import (
 	"time"
 )
 
-// limits are how slow a client may be.
+// limits bound how slow a client may be.
 type limits struct {
-	ahead time.Duration // to begin with
-	rate  float64       // bytes a second, on average after that
+	ahead time.Duration // the time that a client has to begin with
+	rate  float64       // the least bytes a second, on average after that
 	small int           // bytes of an answer to which only the server's WriteTimeout applies
 
-	// For how long a client may stop, however fast it was before.
+	// The longest time that a client may stop, however fast it was before.
 	stopBody, stopAnswer time.Duration
 
-	patience time.Duration // with what is still sent after a refusal
+	patience time.Duration // how long the server reads on after a refusal
 }
 
-// A line of 64 KiB/s loads 5 MB in 80 seconds. Slower ones exist, but so do clients that
-// hold a connection for as long as they can.
+// slowest are the limits of Pace. A line of 64 KiB/s loads 5 MB in 80 seconds. Slower lines
+// exist, but so do clients that hold a connection for as long as they can.
 //
-// An answer may stop for so long because of the buffers between the server and a client:
-// they take 14 MB at once, as seen on Linux, and at this rate it takes minutes until they
-// have room again.
-//
-// The patience is that of net/http with clients that have not asked for a close.
+// stopAnswer is so long because of the buffers between the server and a client: on Linux
+// they take up to 14 MB at once, and at this rate it takes minutes until they have room
+// again. patience is the time that net/http gives to clients that have not asked for a
+// close.
 var slowest = limits{ahead: 10 * time.Second, rate: 64 << 10, small: 64 << 10,
 	stopBody: time.Minute, stopAnswer: 5 * time.Minute, patience: 500 * time.Millisecond}
 
@@ -43,10 +42,10 @@ var slowest = limits{ahead: 10 * time.Second, rate: 64 << 10, small: 64 << 10,
 // A handler that sets a write deadline itself, by [http.ResponseController], has limits
 // of its own. Pace then leaves its answer alone.
 //
-// What a client still sends after next has refused it is read, if the client has asked
-// for the connection to be closed. Otherwise net/http would close it at once, and the
-// operating system would answer what arrives then with a reset, which overtakes the
-// refusal.
+// If next refuses a request before its body has been read, and the client has asked for the
+// connection to be closed, Pace reads the rest. net/http alone would close the connection
+// at once. The operating system would then answer the rest with a reset, which can reach
+// the client before the refusal.
 //
 // Pace has to be the outermost handler, so that others see why an answer was cut off.
 func Pace(next http.Handler) http.Handler { return slowest.pace(next) }
@@ -59,7 +58,7 @@ func (l limits) pace(next http.Handler) http.Handler {
 			return
 		}
 		connection := http.NewResponseController(w)
-		paced := *r // net/http looks at the body of its own request
+		paced := *r // a copy: net/http needs the body of r
 		paced.Body = &pacedBody{ReadCloser: r.Body, limits: l, pace: pace{left: l.ahead, most: l.stopBody}, set: func(deadline time.Time) error {
 			// The server's WriteTimeout counts from the header. It is for the time after the body.
 			if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.WriteTimeout > 0 {
@@ -74,7 +73,7 @@ func (l limits) pace(next http.Handler) http.Handler {
 	})
 }
 
-// linger reads what is left of a body.
+// linger reads what is left of a body, for as long as l.patience.
 func (l limits) linger(connection *http.ResponseController, body io.Reader) {
 	const enough = 256 << 20 // bytes, on a fast network
 	if connection.Flush() == nil && connection.SetReadDeadline(time.Now().Add(l.patience)) == nil {
@@ -86,8 +85,8 @@ func (l limits) linger(connection *http.ResponseController, body io.Reader) {
 // byte that moves adds to it.
 type pace struct {
 	left     time.Duration
-	most     time.Duration // that left may be
-	deadline time.Time     // that is in force
+	most     time.Duration // the largest value of left
+	deadline time.Time     // the deadline in force
 }
 
 // add adds the time that n bytes may take.
@@ -95,9 +94,9 @@ func (p *pace) add(n int, rate float64) {
 	p.left = min(p.left+time.Duration(float64(n)/rate*float64(time.Second)), p.most)
 }
 
-// wait runs move, which waits for the client, under a deadline. It sets a new one if
-// that is later by a second or more: doing so for each byte would cost more than the
-// bytes do.
+// wait calls move, which waits for the client, under a deadline. It sets a new deadline only
+// if that is later by a second or more: a deadline for every few bytes would cost more than
+// the bytes do.
 func (p *pace) wait(set func(time.Time) error, move func([]byte) (int, error), bytes []byte) (int, error) {
 	start := time.Now()
 	if deadline := start.Add(p.left); deadline.Sub(p.deadline) >= time.Second {
@@ -114,7 +113,7 @@ type pacedBody struct {
 	limits limits
 	pace   pace
 	set    func(deadline time.Time) error
-	err    error // that ended the body. A deadline set behind the end would be for the next request
+	err    error // the error that ended the body. A deadline set after it would hit the next request
 }
 
 func (b *pacedBody) Read(p []byte) (n int, err error) {
@@ -150,7 +149,7 @@ func (w *pacedWriter) Write(p []byte) (n int, err error) {
 		return w.ResponseWriter.Write(p)
 	}
 	connection := http.NewResponseController(w.ResponseWriter)
-	for len(p) > 0 && err == nil { // in pieces, since the time for all of p would be too long for the first byte
+	for len(p) > 0 && err == nil { // in pieces: the first byte may not take the time for all of p
 		piece := p[:min(len(p), w.limits.small)]
 		w.pace.add(len(piece), w.limits.rate)
 		var written int

@@ -13,25 +13,25 @@ import (
 	"cars/internal/disk"
 )
 
-// compacting is what a Journal knows of the compaction that is under way, and of the
-// last that failed.
+// compacting is the part of a Journal that is about the compaction under way, and about the
+// last one that failed.
 //
 // A compaction writes the temporary file on a goroutine of its own, which reports on
-// compacted and ends. Until then the temporary file is that goroutine's; of the
-// journal's file it only reads a part that does not change. From the report on all is
-// the Journal's, which may start another such goroutine to carry over what was appended
-// in the meantime.
+// compacted and ends. Until then the goroutine owns the temporary file; of the journal's
+// file it only reads a part that does not change. From the report on, the Journal owns
+// both. It may start another such goroutine, to copy the lines that were appended
+// meanwhile.
 type compacting struct {
 	compacted chan Compaction // sent to by that goroutine, never closed; nil while there is none
 	quit      chan struct{}   // closed by Close, so that the goroutine ends early
 
-	retryAt   time.Time     // no attempt before
+	retryAt   time.Time     // when the next attempt may begin
 	retryWait time.Duration // from the last failure to retryAt
-	trouble   string        // what was last told to have failed
+	trouble   string        // the last failure that Notify was told of
 }
 
-// The time from one failed compaction to the next attempt begins with minRetryWait
-// and doubles up to maxRetryWait: each attempt writes the whole catalogue.
+// The time from one failed compaction to the next attempt begins with minRetryWait and
+// doubles up to maxRetryWait, since each attempt writes all there is.
 const (
 	minRetryWait = 10 * time.Second
 	maxRetryWait = time.Hour
@@ -41,15 +41,15 @@ const (
 // A Compaction is a report of a compaction that is under way, for Finish.
 type Compaction struct {
 	temp *tempFile
-	end  int64 // temp has all that is before it in the journal's file
+	end  int64 // the offset in the journal's file up to which temp has everything
 	err  error
 }
 
-// Compact begins to replace the file by one with other entries, at least one, which
-// make what all those that were appended so far have made. The entries are read on
-// another goroutine. What is appended from now on is carried over. The caller must
-// receive from Compacted and call Finish. begun is false if nothing was begun: one
-// compaction is under way, the last has failed a short while ago, or it makes no sense.
+// Compact begins to replace the file by one with other entries. They must yield the same
+// state as all entries so far, and there must be at least one. They are read on another
+// goroutine. What is appended from now on is copied to the new file. The caller must receive
+// from Compacted and call Finish. begun is false if a compaction is under way, the last one
+// failed a short while ago, or nothing can be written.
 func (j *Journal) Compact(entries iter.Seq[[]byte]) (begun bool) {
 	if j.options.ReadOnly || j.failed != nil || j.compacted != nil || time.Now().Before(j.retryAt) {
 		return false
@@ -64,25 +64,25 @@ func (j *Journal) Compact(entries iter.Seq[[]byte]) (begun bool) {
 	return true
 }
 
-// Compacted returns the channel on which the compaction that is under way reports. It
-// is nil if there is none. Whatever was received is for Finish.
+// Compacted returns the channel on which the compaction under way reports, or nil if there
+// is none. Call Finish with what it sends.
 func (j *Journal) Compacted() <-chan Compaction { return j.compacted }
 
-// Finish puts the new file in the place of the old one. If much was appended since,
-// the compaction first goes on, and reports once more. Notify is told of the outcome,
-// of the same failure only once. If it fails, the old file stays in force, unless
-// Failed says otherwise.
+// Finish puts the new file in the place of the old one. If much was appended meanwhile, the
+// compaction goes on first, and reports once more. Notify is called with the outcome, but
+// only once with the same failure. After a failure the old file stays in force, unless
+// Failed returns an error.
 func (j *Journal) Finish(c Compaction) {
 	if c.err == nil && j.failed == nil && j.size-c.end > sectionSize {
 		go func(compacted chan<- Compaction, f disk.File, end int64) {
 			c.err = c.temp.copy(f, c.end, end)
 			c.end = end
 			compacted <- c
-		}(j.compacted, j.file, j.size) // or an Append would have to wait for all that
+		}(j.compacted, j.file, j.size) // copying here would make an Append wait
 		return
 	}
 	j.compacted = nil
-	if j.failed != nil { // for another reason, which is known
+	if j.failed != nil { // Append has returned that failure
 		c.temp.discard()
 		return
 	}
@@ -119,15 +119,15 @@ func (j *Journal) takeOver(temp *tempFile) error {
 	}
 	old.Close()
 	j.size = temp.size
-	temp.File = nil // it is the journal's now
+	temp.File = nil // the journal owns it
 	if err := j.fs.SyncDir(filepath.Dir(j.path)); err != nil {
 		return j.fail(err)
 	}
 	return nil
 }
 
-// explainCompaction decides what a compaction that has failed with err leads to, and
-// tells it.
+// explainCompaction decides when the next compaction may begin after one has failed with
+// err, and calls Notify.
 func (j *Journal) explainCompaction(err error) {
 	if errors.Is(err, disk.ErrReplaced) {
 		err = j.fail(err)
@@ -147,9 +147,9 @@ func (j *Journal) explainCompaction(err error) {
 	j.trouble = err.Error()
 }
 
-// isForGood reports whether a compaction that failed with err would always do so: the
-// file is a mount point, as in a container, or another user's in a sticky folder, or
-// this user may not write to the folder.
+// isForGood reports whether a compaction that failed with err would fail every time: the
+// file is a mount point, as in a container, or belongs to another user in a sticky folder,
+// or this user may not write to the folder.
 func isForGood(err error) bool {
 	return slices.ContainsFunc([]error{syscall.EBUSY, syscall.EXDEV, syscall.EPERM, syscall.EACCES, syscall.EROFS}, func(e error) bool { return errors.Is(err, e) })
 }
@@ -170,13 +170,13 @@ var (
 	errEmpty = errors.New("there are no entries to write")
 )
 
-// A tempFile is a file that is being written, and will take another's place.
+// A tempFile is a file that is being written, and will take the journal's place.
 type tempFile struct {
-	disk.File    // nil before it is created, and when it is another's
+	disk.File    // nil before it is created, and once the journal owns it
 	fs           disk.System
 	path         string
 	size, synced int64
-	quit         <-chan struct{} // closed when it is not wanted any more
+	quit         <-chan struct{} // closed when the file is no longer needed
 }
 
 // write creates the file, with the permissions of like, writes the entries to it and
@@ -210,8 +210,8 @@ func (t *tempFile) Write(b []byte) (int, error) {
 	}
 	n, err := t.WriteAt(b, t.size)
 	t.size += int64(n)
-	// A file system may make one sync wait for what others have left to write. So
-	// that an Append never waits for a whole catalogue, it goes out piece by piece.
+	// A file system may make the sync of one file wait for what was written to another. With
+	// a sync after every piece, an Append waits for one piece at most.
 	const piece = 8 << 20
 	if err == nil && t.size-t.synced >= piece {
 		err = t.sync()
@@ -224,7 +224,7 @@ func (t *tempFile) sync() error {
 	return t.Sync()
 }
 
-// copy appends what is in f from one offset to another, and syncs it.
+// copy appends the bytes of f from offset from to offset to, and syncs the file.
 func (t *tempFile) copy(f disk.File, from, to int64) error {
 	if _, err := io.Copy(t, io.NewSectionReader(f, from, to-from)); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (t *tempFile) copy(f disk.File, from, to int64) error {
 	return t.sync()
 }
 
-// discard closes and removes the file, if it is not another's by now.
+// discard closes and removes the file, unless the journal owns it.
 func (t *tempFile) discard() {
 	if t.File != nil {
 		t.Close()

@@ -246,8 +246,8 @@ func TestDamageIsNamed(t *testing.T) {
 	returns := strings.ReplaceAll(string(file3), "\n", "\r")
 	first := string(file3[:bytes.IndexByte(file3, '\n')+1])
 	for _, test := range []struct{ file, want string }{
-		{strings.Replace(string(file3), "3", "4", 1), "j, line 2 (offset 31): it is not what its checksum says (if you have edited it, take out its crc)" + ask + "cut the file there: truncate -s 31 'j'"},
-		{strings.Replace(string(file3), "4", "5", 1), "j, line 3 (offset 60): it is not what its checksum says (if you have edited it, take out its crc)" + ask + "cut the file there: truncate -s 60 'j'"},
+		{strings.Replace(string(file3), "3", "4", 1), "j, line 2 (offset 31): it does not match its checksum (if you have edited the line, remove its crc)" + ask + "cut the file there: truncate -s 31 'j'"},
+		{strings.Replace(string(file3), "4", "5", 1), "j, line 3 (offset 60): it does not match its checksum (if you have edited the line, remove its crc)" + ask + "cut the file there: truncate -s 60 'j'"},
 		{"\n\n{\"add\":[1]}\n{\"add\"\n" + string(file3), "j, line 4 (offset 14): it is not JSON; nothing was changed"},
 		{string(file3) + "{\"add\":[6\n", "j, line 4 (offset 91): it is not JSON; nothing was changed"},
 		{string(file3) + "{\"add\":[6}", "j, line 4 (offset 91): it is not JSON; nothing was changed"},
@@ -261,7 +261,7 @@ func TestDamageIsNamed(t *testing.T) {
 		{first[:20], "j, line 1 (offset 0): it is not JSON" + ask + "delete the file"},
 		{"\xef\xbb\xbf" + string(file3), "j, line 1 (offset 0): it begins with a byte order mark; save the file as UTF-8 without one; nothing"},
 		{"\xff\xfe{\x00\"\x00", "j, line 1 (offset 0): it begins with a byte order mark"},
-		{returns, "j, line 1 (offset 0): lines end with CR alone; save the file with LF or CR LF as line ends; nothing"},
+		{returns, "j, line 1 (offset 0): lines end with CR alone; save the file with LF or CR LF at the end of lines; nothing"},
 		{returns[:80], "j, line 1 (offset 0): lines end with CR alone"},
 		{"{\"add\":[1]}\r{\"add\":[2]}\r", "j, line 1 (offset 0): lines end with CR alone"},
 		{first + returns[31:80], "j, line 2 (offset 31): lines end with CR alone"},

@@ -1,5 +1,5 @@
-// Package journal keeps what must not be lost in one file, to which it only ever
-// appends. It knows lines and faults; what a line says is the caller's.
+// Package journal keeps data in one file, to which it only ever appends. It knows lines and
+// faults. The caller knows what a line says.
 //
 // # The file
 //
@@ -12,20 +12,20 @@
 // hexadecimal digits, over the line without its end and without the member crc
 // and the comma before it. Replaying all entries in order yields the state. A line
 // without a checksum was written by a person; so were blank lines, and space at the
-// end of a line. A copy of the file made at any moment is a file of the state at that
-// moment, or of one just before.
+// end of a line. A copy of the file, made at any moment, has the state of that moment or
+// of one just before.
 //
-// Beside the file lie: with .lock behind its name, an empty file that says by an
-// operating system's lock that a process uses the journal, whichever file has its
-// name just now; .tmp, while a file is being written that will take the journal's
-// place; .broken, see below. Except on Windows the file is locked, too, against
-// processes that use it by another name.
+// Beside the file lie up to three others, with these ends behind its name. The process that
+// uses the journal holds the operating system's lock of .lock, an empty file. .tmp is a
+// file that is being written, and will take the journal's place. .broken is described
+// below. Except on Windows, the journal's file is locked, too, against processes that use
+// it by another name.
 //
 // # Damage found by Open
 //
 // Each line was synced before the next was begun. So a crash can only have damaged
 // the last one, and only in two ways: its end is missing, or blocks of it never reached
-// the disk and read as zeros. Anything else was acknowledged once.
+// the disk and read as zeros. All other lines were acknowledged.
 //
 //	what is found                                    what Open does
 //	the last line has no newline, but is whole       adds the newline
@@ -40,14 +40,14 @@
 //	an empty file, or only blank lines               refuses: a person or program made it so
 //	lines that end with CR alone, a byte order mark  refuses, and names it
 //
-// What is dropped is first appended to the file .broken and synced. An error that
-// refuses names line and offset and says what to do; the file stays as it is. A bad
-// line is one that is not JSON, not what its checksum says, or refused by the caller.
+// Before Open drops something, it appends that to the file .broken and syncs it. When
+// Open refuses, the file stays as it is; the error names the line and the offset, and says
+// what to do. A bad line is not JSON, does not match its checksum, or is refused by the
+// caller.
 //
-// Damage that nothing shows is not found: a changed byte in a line that a person wrote
-// without a checksum, or whole lines that are missing. A sector that reads as zeros and
-// has the ends of two lines or more looks like one in a single long line: if that is the
-// last of the file, all of it is dropped as a torn tail.
+// Some damage is not found: a changed byte in a line without a checksum, and whole lines
+// that are missing. If a sector had the ends of several lines and reads as zeros, these
+// lines look like one. If it is the last of the file, all of it is dropped as a torn tail.
 //
 // # Faults while in use
 //
@@ -79,23 +79,23 @@ import (
 )
 
 var (
-	// ErrFull is wrapped by the errors of an Append for which the disk had no room. It
-	// may have some later.
+	// ErrFull is wrapped by the error of an Append for which the disk had no room. A later
+	// Append may succeed.
 	ErrFull = errors.New("no room on the disk")
 	// ErrFailed is wrapped by errors that are final: every further Append fails, until
 	// the journal is opened anew.
 	ErrFailed = errors.New("nothing more is written until the server is started anew")
 )
 
-// Options are what Open needs to know beside the path.
+// Options are the parameters of Open beside the path.
 type Options struct {
 	// ReadOnly opens the file without a lock and writes nothing at all: a torn tail stays
 	// where it is and is not replayed, and a file that does not exist is an error.
 	ReadOnly bool
-	// Notify, if not nil, is told what happened beside what errors tell. It is called on
-	// the goroutine that calls the Journal's methods.
+	// Notify, if not nil, is called with events that no error reports, on the goroutine that
+	// calls the Journal's methods.
 	Notify func(Notice)
-	// Synced, if not nil, is told how long each sync of an entry took.
+	// Synced, if not nil, is called with the time that each sync of an entry took.
 	Synced func(time.Duration)
 }
 
@@ -111,8 +111,8 @@ type Notice struct {
 type Journal struct {
 	options Options
 	fs      disk.System
-	name    string    // as it was given, for messages
-	path    string    // where symbolic links lead, for all else
+	name    string    // the path as it was given, for messages
+	path    string    // the path that symbolic links lead to, for all else
 	lock    io.Closer // nil if read-only, or closed
 
 	file   disk.File // nil if read-only, closed, or lost in a compaction on Windows
@@ -123,9 +123,9 @@ type Journal struct {
 	compacting
 }
 
-// Append makes one entry durable, which is a JSON object with at least one
-// member. When it returns nil, the entry is in the file even if the power fails;
-// else, it is not, as far as can be known (see the package comment).
+// Append makes one entry durable, a JSON object with at least one member. If it returns
+// nil, the entry stays in the file even if the power fails. If it returns an error, the
+// entry is not in the file, as far as that is known (see the package comment).
 func (j *Journal) Append(entry []byte) error {
 	if j.options.ReadOnly {
 		return fmt.Errorf("journal: %s is open for reading only", j.name)
@@ -149,7 +149,7 @@ func (j *Journal) Append(entry []byte) error {
 		j.options.Synced(time.Since(start))
 	}
 	if err != nil {
-		j.cut() // so that a restart does not find what was refused, if it can be helped
+		j.cut() // if possible, so that a restart does not find the entry that is refused here
 		return j.fail(fmt.Errorf("sync: %w", err))
 	}
 	j.size += int64(len(j.line))
@@ -158,21 +158,21 @@ func (j *Journal) Append(entry []byte) error {
 	}
 	const roomy = 1 << 20
 	if cap(j.line) > roomy {
-		j.line = nil // one large batch should not take memory forever
+		j.line = nil // so that one large entry does not take memory forever
 	}
 	return nil
 }
 
-// cut takes off the file what a failed write has left at its end.
+// cut removes from the end of the file what a failed write has left there.
 func (j *Journal) cut() error {
 	if err := j.file.Truncate(j.size); err != nil {
 		return err
 	}
-	return j.file.Sync() // or a power cut could leave a mix of it and of later lines
+	return j.file.Sync() // otherwise a power cut could leave a mix of that and of later lines
 }
 
-// check makes certain that what is appended to file is what the next start will
-// find. If it is not, the error is disk.ErrReplaced.
+// check returns an error if the next start would not find what is appended to file. The
+// error is disk.ErrReplaced if the file at the journal's path is another or has changed.
 func (j *Journal) check() error {
 	size, err := j.fs.Size(j.name, j.file) // through links, which may lead elsewhere by now
 	if err == nil && size != j.size {
@@ -181,7 +181,7 @@ func (j *Journal) check() error {
 	return err
 }
 
-// refuse returns the error of an entry that was not written because of err.
+// refuse returns the error for an entry that was not written because of err.
 func (j *Journal) refuse(err error) error {
 	if errors.Is(err, disk.ErrReplaced) {
 		return j.fail(err)
@@ -209,8 +209,8 @@ func (j *Journal) Size() int64 { return j.size }
 // that is unknown.
 func (j *Journal) Room() int64 { return j.fs.Room(j.path) }
 
-// Close ends a compaction if one is under way and waits for its end. Then other
-// processes may use the file, and entries that come later are refused.
+// Close ends the compaction that is under way, if there is one, and waits for its end.
+// Then other processes may use the file. Later calls of Append return an error.
 func (j *Journal) Close() error {
 	j.endCompaction()
 	if j.failed == nil {
@@ -228,7 +228,7 @@ func (j *Journal) Close() error {
 	return errors.Join(errs...)
 }
 
-// notify tells the caller's Notify. suffix is what the file's name has at its end.
+// notify calls Options.Notify about the file whose name is the journal's with suffix.
 func (j *Journal) notify(level slog.Level, message, suffix string, attrs ...slog.Attr) {
 	if j.options.Notify != nil {
 		attrs = append([]slog.Attr{slog.String("file", j.name+suffix)}, attrs...)

@@ -15,15 +15,15 @@ import (
 	"cars/internal/disk"
 )
 
-// A decoder makes a function of an entry, which does what the entry says. The entry is
-// only valid during the call. checked says that it has a correct checksum; without one
-// it may be anything.
+// A decoder returns a function that does what the entry says. The entry is valid only
+// during the call of decoder. checked says that the line had a correct checksum. If it had
+// none, the entry may be anything.
 type decoder = func(entry []byte, checked bool) (apply func(), err error)
 
-// Open opens the journal at path for this process alone, and creates it from the
-// initial entries, of which there is at least one, if it does not exist. Then it replays
-// every entry: decode is called on any goroutine, many at a time; the functions it
-// returns are called on this goroutine, in the order of the file.
+// Open opens the journal at path for this process alone. If it does not exist, Open creates
+// it from the initial entries, of which there must be at least one. Then it replays every
+// entry. It calls decode on several goroutines at once. It calls the functions that decode
+// returns on its own goroutine, in the order of the file.
 //
 // Errors are sentences for the user that name the file.
 func Open(path string, options Options, initial iter.Seq[[]byte], decode func(entry []byte, checked bool) (apply func(), err error)) (*Journal, error) {
@@ -90,8 +90,8 @@ func (j *Journal) read(decode decoder) error {
 	return err
 }
 
-// replay replays f, and returns its size, where its last good line begins, and its
-// torn tail. It fails if f is damaged.
+// replay replays f. It returns the size of f, the offset at which its last good line
+// begins, and its torn tail or nil. Other damage is an error.
 func (j *Journal) replay(f disk.File, decode decoder) (size, last int64, torn *badLine, err error) {
 	size, err = j.fs.Size(j.path, f)
 	if err != nil {
@@ -113,9 +113,9 @@ func (j *Journal) replay(f disk.File, decode decoder) (size, last int64, torn *b
 	return 0, 0, nil, fmt.Errorf("journal: %s, line %d (offset %d): %w; nothing was changed: correct the line, or restore the file from a copy; to lose this line and all after it, %s", j.name, bad.number, bad.start, bad.err, accept)
 }
 
-// explain makes an error of the user's file of one of the operating system's.
+// explain turns an error of the operating system into a sentence for the user about the file.
 func (j *Journal) explain(what string, err error) error {
-	// Of the path in the error only the name matters: it may not be the one that was given.
+	// The path in the error may be another than the user's, so only its last name is kept.
 	var inPath *fs.PathError
 	if errors.As(err, &inPath) {
 		err = inPath.Err
@@ -141,8 +141,8 @@ func (j *Journal) explain(what string, err error) error {
 	return fmt.Errorf("journal: %s %s: %w%s", j.name, what, err, advice)
 }
 
-// create writes a file with the entries, in such a way that it is there wholly or
-// not at all. For its name to be durable the folder must still be synced.
+// create writes a file with the entries. After a crash the file is there wholly or not at
+// all. To make its name durable, the caller must sync the folder.
 func (j *Journal) create(entries iter.Seq[[]byte]) error {
 	temp := &tempFile{fs: j.fs, path: j.path + ".tmp"}
 	err := temp.write(entries, nil)
@@ -155,11 +155,11 @@ func (j *Journal) create(entries iter.Seq[[]byte]) error {
 	return err
 }
 
-// repair brings the file of that size into the form in which lines can be
-// appended to it: without the torn tail bad, if there is one, and with a newline
-// at its end. What was replayed is on the disk then, too, and so is the file's name:
-// a process that was killed may have left both in the operating system's memory.
-// last is where the last good line begins.
+// repair prepares the file, of that size, for appending lines: it takes off the torn tail
+// bad, if there is one, and adds a newline if the last line has none. It syncs the file and
+// its folder: a process that was killed may have left what was replayed, and the file's
+// name, only in the operating system's memory. last is the offset at which the last good
+// line begins.
 func (j *Journal) repair(size, last int64, bad *badLine) error {
 	j.size = size
 	if bad != nil {
@@ -172,8 +172,8 @@ func (j *Journal) repair(size, last int64, bad *badLine) error {
 		j.size = bad.start
 		j.notify(slog.LevelWarn, "Dropped the last line, which was cut off as by a crash", "", append(bad.attrs(size), slog.String("kept", j.name+".broken"))...)
 	}
-	// If a sync has failed in the process before this one, the last line may be in
-	// memory as if it were on the disk, and is not. Written once more, it gets there.
+	// If a sync failed in an earlier process, the operating system may take the last line
+	// for written although it is only in memory. Written once more, it gets to the disk.
 	line := make([]byte, j.size-last, j.size-last+1)
 	if n, err := j.file.ReadAt(line, last); n < len(line) {
 		return err

@@ -19,38 +19,38 @@ type badLine struct {
 	number int   // from 1
 	start  int64 // where it begins
 	err    error // what is wrong with it
-	torn   bool  // a crash may have left it: see the package comment
+	torn   bool  // a crash may have left it so: see the package comment
 }
 
-// attrs tells of a torn tail of a file of that size.
+// attrs returns the attributes of a notice about a torn tail of a file of that size.
 func (b *badLine) attrs(size int64) []slog.Attr {
 	return []slog.Attr{slog.Int("line", b.number), slog.Int64("offset", b.start), slog.Int64("bytes", size-b.start), slog.Any("error", b.err)}
 }
 
 var (
-	errChecksum  = errors.New("it is not what its checksum says (if you have edited it, take out its crc)")
+	errChecksum  = errors.New("it does not match its checksum (if you have edited the line, remove its crc)")
 	errNotJSON   = errors.New("it is not JSON")
 	errByteOrder = errors.New("it begins with a byte order mark; save the file as UTF-8 without one")
-	errReturns   = errors.New("lines end with CR alone; save the file with LF or CR LF as line ends")
+	errReturns   = errors.New("lines end with CR alone; save the file with LF or CR LF at the end of lines")
 )
 
-// A section is some lines of a file, as many as are decoded at once.
+// A section is a part of a file: the lines that one goroutine decodes.
 type section struct {
 	offset  int64
 	data    []byte
-	decoded chan struct{} // closed when what follows is there
+	decoded chan struct{} // closed when the fields below are set
 	lines   int
 	apply   []func()
-	last    int64    // where the last good line begins, if apply has any
-	bad     *badLine // the last of lines; replay gives it its number
+	last    int64    // offset at which the last good line begins, if apply has any
+	bad     *badLine // the last line, if it is bad; replay sets its number
 }
 
-// replay decodes the lines of a file on all cores, and applies them in their
-// order on its own goroutine, until the first that is bad. It returns where the
-// last good one begins, or -1 if there is none.
+// replay decodes the lines of a file on all cores, and applies them in their order on its
+// own goroutine, up to the first bad line. It returns that line or nil, and the offset at
+// which the last good line begins, or -1 if there is none.
 //
-// Each section is decoded by a goroutine of its own. They wait in a queue, in the order
-// of the file, with one section for each core and one to go on with.
+// Each section is decoded by a goroutine of its own. Sections wait in a queue, in the order
+// of the file: one for each core, and one more.
 func replay(f disk.File, size int64, decode decoder) (last int64, bad *badLine, err error) {
 	var decoders sync.WaitGroup
 	defer decoders.Wait()
@@ -88,8 +88,8 @@ func replay(f disk.File, size int64, decode decoder) (last int64, bad *badLine, 
 	return last, nil, nil
 }
 
-// sectionSize is how much is read at once, in bytes: long enough that handing it
-// over costs nothing beside decoding it, and short enough for every core's cache.
+// sectionSize is how much is read at once, in bytes. Handing over that much costs nothing
+// beside decoding it, and it fits into every core's cache.
 const sectionSize = 1 << 20
 
 // readLines reads as many whole lines as fit into a section, but at least one.
@@ -98,7 +98,7 @@ func readLines(f disk.File, offset, size int64) ([]byte, error) {
 		data := make([]byte, min(length, size-offset))
 		if n, err := f.ReadAt(data, offset); n < len(data) {
 			if err == io.EOF {
-				err = io.ErrUnexpectedEOF // it was longer a moment ago
+				err = io.ErrUnexpectedEOF // the file was longer a moment ago
 			}
 			return nil, fmt.Errorf("at offset %d: %w", offset, err)
 		}
@@ -111,7 +111,7 @@ func readLines(f disk.File, offset, size int64) ([]byte, error) {
 	}
 }
 
-// decode decodes the lines, until the first that is bad.
+// decode decodes the lines, up to the first bad one.
 func (s *section) decode(decode decoder) {
 	defer close(s.decoded)
 	s.apply = make([]func(), 0, 1+bytes.Count(s.data, []byte{'\n'}))
@@ -145,8 +145,8 @@ func (s *section) decode(decode decoder) {
 	s.data = nil
 }
 
-// parseLine is the reverse of appendLine, but for lines without a checksum. The
-// entry takes the place of the line.
+// parseLine returns the entry in a line, and whether it has a correct checksum. A wrong
+// checksum is an error. parseLine overwrites line.
 func parseLine(line []byte) (entry []byte, checked bool, err error) {
 	const before, after = `,"crc":"`, `"}`
 	i := len(line) - len(before+"9ae0daaf"+after)
@@ -162,8 +162,8 @@ func parseLine(line []byte) (entry []byte, checked bool, err error) {
 	return entry, true, nil
 }
 
-// nameFault returns what is wrong with a bad line that begins at start, if that is
-// known better than err says it.
+// nameFault returns what is wrong with a bad line that begins at offset start: a more
+// precise error than err, if there is one.
 func nameFault(line []byte, start int64, err error) error {
 	marks := [][]byte{[]byte("\xef\xbb\xbf"), []byte("\xff\xfe"), []byte("\xfe\xff")} // of UTF-8 and both kinds of UTF-16
 	for _, mark := range marks {
@@ -177,8 +177,8 @@ func nameFault(line []byte, start int64, err error) error {
 	return err
 }
 
-// isTorn reports whether the bad line that begins at start is the last one of the
-// file, and a crash can have left it. The package comment has the rules.
+// isTorn reports whether the bad line that begins at offset start is the last one of the
+// file, and a crash can have left it so. The package comment has the rules.
 func isTorn(f disk.File, start, size int64) (bool, error) {
 	r := bufio.NewReader(io.NewSectionReader(f, start, size-start))
 	line, err := r.ReadBytes('\n')
@@ -198,8 +198,8 @@ func isTorn(f disk.File, start, size int64) (bool, error) {
 	return hasZeroSector(line, start), nil
 }
 
-// hasZeroSector reports whether all that line has of a sector is zeros. The line
-// begins at the offset start of the file.
+// hasZeroSector reports whether the part of line in some sector is all zeros. The line
+// begins at offset start of the file.
 func hasZeroSector(line []byte, start int64) bool {
 	const sectorSize = 512
 	for length := sectorSize - int(start%sectorSize); len(line) > 0; length = sectorSize {

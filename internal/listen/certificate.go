@@ -9,8 +9,8 @@ import (
 )
 
 // TLSConfig returns the configuration for a certificate and its key, which are files in
-// PEM. Files that change are used for the connections that begin a second later. If they
-// cannot be used, report is told so, once for each change, and what was in use stays.
+// PEM. Files that change are used for connections that begin a second later or after that.
+// If they cannot be used, report is called once for each change, and the old ones stay in use.
 func TLSConfig(certFile, keyFile string, report func(error)) (*tls.Config, error) {
 	c := &certificate{certFile: certFile, keyFile: keyFile, report: report}
 	if err := c.load(); err != nil {
@@ -19,8 +19,8 @@ func TLSConfig(certFile, keyFile string, report func(error)) (*tls.Config, error
 	return &tls.Config{
 		GetCertificate: c.get,
 		MinVersion:     tls.VersionTLS12,
-		// Those of TLS 1.2 without CBC, which has a history of padding oracles. Those of
-		// TLS 1.3 are not for choice.
+		// The suites of TLS 1.2 with forward secrecy and without CBC, which is open to padding
+		// oracles. Go lets nobody choose the suites of TLS 1.3.
 		CipherSuites: []uint16{
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
 			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -32,18 +32,18 @@ func TLSConfig(certFile, keyFile string, report func(error)) (*tls.Config, error
 	}, nil
 }
 
-// A certificate is one that is renewed on disk now and then.
+// A certificate is a pair of files that may be renewed while the server runs.
 type certificate struct {
 	certFile, keyFile string
 	report            func(error)
 
 	mu      sync.Mutex
 	pair    tls.Certificate // in use
-	files   [2]fileState    // when they were loaded last
+	files   [2]fileState    // the states of the files when they were loaded last
 	checked time.Time
 }
 
-// A fileState changes when a file is written. That of a file that is missing is zero.
+// A fileState is different after a file was written. It is zero for a missing file.
 type fileState struct {
 	modified time.Time
 	size     int64
@@ -58,7 +58,7 @@ func (c *certificate) states() (states [2]fileState) {
 	return states
 }
 
-// load reads the files. It notes their states first: what changes meanwhile is loaded
+// load reads the files. It notes their states first, so that a change meanwhile is loaded
 // the next time.
 func (c *certificate) load() error {
 	c.files = c.states()
@@ -84,6 +84,6 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			}
 		}
 	}
-	pair := c.pair // connections keep theirs
+	pair := c.pair // a copy: the connection keeps it when c.pair changes
 	return &pair, nil
 }

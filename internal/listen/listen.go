@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -15,7 +16,8 @@ import (
 	"time"
 )
 
-// Check returns an error, what addr must be, if it is no TCP address with a port.
+// Check returns an error that says what addr must be, unless it is host:port with a port
+// from 0 to 65535.
 func Check(addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err == nil {
@@ -27,9 +29,9 @@ func Check(addr string) error {
 	return nil
 }
 
-// On listens on a TCP address, host:port. For localhost it listens on both loopback
-// addresses, as far as the machine has them, on one port: clients differ in which one
-// they try, and some try no other. An error is a sentence for the user.
+// On listens on a TCP address, host:port. For localhost it listens on one port of both
+// loopback addresses, or of the one that the machine has: clients differ in the address
+// that they try first, and some try only one. An error is a sentence for the user.
 func On(addr string) ([]net.Listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil && strings.EqualFold(host, "localhost") {
@@ -42,8 +44,8 @@ func On(addr string) ([]net.Listener, error) {
 	return []net.Listener{listener}, nil
 }
 
-// listenLocal listens on the loopback addresses. If any free port will do, that of the
-// first address may be taken on the second; then it tries others.
+// listenLocal listens on the loopback addresses. If port is 0, the port that the first
+// address gives may be in use on the second. listenLocal then tries further ports.
 func listenLocal(addr, port string) (listeners []net.Listener, err error) {
 	hosts := loopbackHosts()
 	const attempts = 10
@@ -59,8 +61,8 @@ func listenLocal(addr, port string) (listeners []net.Listener, err error) {
 	return nil, cannotListen(addr, err)
 }
 
-// loopbackHosts returns the loopback addresses that the machine has. A machine without
-// any is left to say so itself.
+// loopbackHosts returns the loopback addresses that the machine has. If it has none, it
+// returns 127.0.0.1: listening there then gives the error.
 func loopbackHosts() []string {
 	var hosts []string
 	for _, host := range []string{"127.0.0.1", "::1"} {
@@ -75,8 +77,8 @@ func loopbackHosts() []string {
 	return hosts
 }
 
-// listenAll listens on one port of all hosts, or of none. Port 0 is any that is free on
-// the first.
+// listenAll listens on one port of all hosts, or of none. Port 0 stands for a port that is
+// free on the first.
 func listenAll(hosts []string, port string) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, host := range hosts {
@@ -93,8 +95,8 @@ func listenAll(hosts []string, port string) ([]net.Listener, error) {
 	return listeners, nil
 }
 
-// cannotListen leaves out what err says about the address, which may be another than
-// the one that was given.
+// cannotListen returns a sentence for the user about addr. It leaves out the address in err,
+// which may be another than addr.
 func cannotListen(addr string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -117,8 +119,8 @@ func Loopback(listeners []net.Listener) bool {
 	return true
 }
 
-// PublicAddr returns the host and port under which a client on this machine reaches a
-// server that was asked to listen on addr and has got the listeners.
+// PublicAddr returns the host and port by which a client on this machine reaches a server.
+// addr is the address that it was asked to listen on, and listeners are what On returned.
 func PublicAddr(addr string, listeners []net.Listener) string {
 	host, _, _ := net.SplitHostPort(addr)
 	_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
@@ -128,11 +130,29 @@ func PublicAddr(addr string, listeners []net.Listener) string {
 	return net.JoinHostPort(host, port)
 }
 
+// NewServer returns a server with limits: no client can hold a connection for longer than
+// these without sending or reading. longest is how long a handler may take before it
+// begins to answer.
+func NewServer(handler http.Handler, longest time.Duration) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second, // header and body
+		IdleTimeout:       75 * time.Second,
+		WriteTimeout:      longest + 10*time.Second, // from the end of the header to the end of the answer
+		// 16 KiB: net/http reads 4 KiB beyond this before it answers 431.
+		MaxHeaderBytes: (16 - 4) << 10,
+		// OPTIONS * goes to the handler, as all other requests do.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+	}
+}
+
 // Serve serves on all listeners, with TLS if the server has a configuration for that. It
 // returns the first error, which is [http.ErrServerClosed] after Shutdown or Close.
 func Serve(server *http.Server, listeners []net.Listener) error {
 	ended := make(chan error, len(listeners))
-	secure := server.TLSConfig != nil // the server makes one for HTTP/2 when it begins
+	secure := server.TLSConfig != nil // asked now: Serve makes a configuration for HTTP/2
 	for _, listener := range listeners {
 		go func() {
 			if secure {
@@ -147,10 +167,10 @@ func Serve(server *http.Server, listeners []net.Listener) error {
 
 // SilentConns are the connections on which no request has begun. The zero value has none.
 type SilentConns struct {
-	conns sync.Map // a set of net.Conn. Every request looks for its own, and nearly always in vain
+	conns sync.Map // a set of net.Conn. Every request looks for its own, nearly always in vain
 }
 
-// State is to be called from the field ConnState of an [http.Server].
+// State is for the field ConnState of an [http.Server].
 func (s *SilentConns) State(conn net.Conn, state http.ConnState) {
 	if state == http.StateNew {
 		s.conns.Store(conn, nil)
@@ -159,9 +179,9 @@ func (s *SilentConns) State(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// Shutdown is [http.Server.Shutdown], but for connections that are silent: that would
-// wait up to 5 s for their first request. They get a moment, in which a request that
-// has been sent already arrives.
+// Shutdown is [http.Server.Shutdown], but closes silent connections after 100 ms.
+// http.Server would wait up to 5 s for their first request. The 100 ms let a request arrive
+// that has been sent already.
 func (s *SilentConns) Shutdown(ctx context.Context, server *http.Server) error {
 	const moment = 100 * time.Millisecond
 	timer := time.AfterFunc(moment, func() {

@@ -330,3 +330,10 @@ func TestCertificateThatCannotBeUsed(t *testing.T) {
 		}
 	}
 }
+
+func TestServerLimits(t *testing.T) {
+	server := NewServer(nil, time.Minute)
+	if server.WriteTimeout != 70*time.Second || server.IdleTimeout != 75*time.Second || server.ReadHeaderTimeout != 5*time.Second {
+		t.Errorf("got %v to write, %v idle and %v for the header", server.WriteTimeout, server.IdleTimeout, server.ReadHeaderTimeout)
+	}
+}

@@ -17,15 +17,15 @@ type answer struct {
 	http.ResponseWriter
 	status  int // 0 before the header is written
 	bytes   int64
-	err     error  // the first that Write has returned
-	failure []byte // the beginning of a body with an error
+	err     error  // the first error of Write
+	failure []byte // the beginning of the body, if the status is 400 or more
 }
 
 // Unwrap lets an [http.ResponseController] through.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (a *answer) WriteHeader(status int) {
-	if a.status == 0 && status >= 200 { // those below announce another
+	if a.status == 0 && status >= 200 { // a status below 200 comes before the final one
 		a.status = status
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -54,9 +54,9 @@ func (a *answer) isStream() bool {
 	return len(contentType) > 0 && strings.HasPrefix(contentType[0], "text/event-stream")
 }
 
-// cutOff returns why the client has only a part of the answer to r, or nil if it has
-// all, and whether the client itself is the cause. panicked is what the handler has
-// panicked with, or nil.
+// cutOff returns why the client has only a part of the answer to r, or nil if it has all of
+// it. byClient reports whether the client is the cause. panicked is the value of the
+// handler's panic, or nil.
 func (a *answer) cutOff(r *http.Request, panicked any) (cause error, byClient bool) {
 	switch {
 	case panicked != nil && panicked != http.ErrAbortHandler:
@@ -82,8 +82,8 @@ func (a *answer) isShort(r *http.Request) bool {
 	return err == nil && a.bytes < n
 }
 
-// messageOf returns the message of an error's JSON body, of which body may be only the
-// beginning, or body itself if that is something else.
+// messageOf returns the member "message" of an error's JSON body, which may be cut off at
+// its end. It returns body itself if body has no such member.
 func messageOf(body []byte) string {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	if start, _ := decoder.Token(); start == json.Delim('{') {

@@ -7,20 +7,20 @@ import (
 	"sync/atomic"
 )
 
-// Connections count those that are open. When nearly all of a crowd have left, the
-// memory that they took is given back to the operating system: by itself, the
-// garbage collector keeps it until there is as much to do again.
+// Connections counts the connections that are open. When nearly all of a crowd have been
+// closed, their memory is given back to the operating system. By itself, the garbage
+// collector would keep it for the next crowd.
 type Connections struct {
-	open, most atomic.Int64 // most: since memory was last given back
-	free       func()       // in the background
+	open, most atomic.Int64 // most is the largest open since memory was last given back
+	free       func()       // gives memory back, in the background
 }
 
-// NewConnections returns a counter.
+// NewConnections returns a counter at 0.
 func NewConnections() *Connections {
 	return &Connections{free: func() { go debug.FreeOSMemory() }}
 }
 
-// Open returns how many there are.
+// Open returns how many connections are open.
 func (c *Connections) Open() int { return int(c.open.Load()) }
 
 // State is for the field ConnState of an [http.Server].

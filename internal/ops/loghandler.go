@@ -45,7 +45,7 @@ type textOutput struct {
 	mu     sync.Mutex
 	line   bytes.Buffer
 	stamp  []byte // the time of the last line, as it was written
-	second int64  // of the last line
+	second int64  // the Unix time of the last line
 	w      io.Writer
 }
 
@@ -87,8 +87,8 @@ func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
 	if before := h.line.Len(); h.derived || attrs.NumAttrs() > 0 {
 		h.line.WriteByte(' ')
 		err = h.attrs.Handle(ctx, attrs)
-		h.line.Truncate(h.line.Len() - 1) // its newline
-		if h.line.Len() == before+1 {     // it had nothing to write
+		h.line.Truncate(h.line.Len() - 1) // the newline of attrs
+		if h.line.Len() == before+1 {     // attrs had nothing to write
 			h.line.Truncate(before)
 		}
 	}
@@ -103,8 +103,8 @@ func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
 	return err
 }
 
-// stampOf returns t in the form of the standard logger. Most lines are of the same second
-// as the one before.
+// stampOf returns t in the form of the standard logger. Most lines come in the same second
+// as the line before, and use its stamp again.
 func (o *textOutput) stampOf(t time.Time) []byte {
 	if second := t.Unix(); second != o.second || o.stamp == nil {
 		o.stamp, o.second = t.AppendFormat(o.stamp[:0], "2006/01/02 15:04:05 "), second
@@ -112,8 +112,8 @@ func (o *textOutput) stampOf(t time.Time) []byte {
 	return o.stamp
 }
 
-// isSaid reports whether the value of a stands in message between spaces. Of numbers,
-// only an id or status counts: bytes=55 is not said by a path that ends in 55.
+// isSaid reports whether the value of a stands in message between spaces. A number counts
+// only if it is an id or a status: the 55 of a path does not stand for bytes=55.
 func isSaid(message string, a slog.Attr) bool {
 	switch a.Value.Kind() {
 	case slog.KindString:
@@ -133,7 +133,7 @@ func isSaid(message string, a slog.Attr) bool {
 		if !found {
 			return false
 		}
-		after = strings.TrimLeft(after, ",.:;") // which belong to the sentence
+		after = strings.TrimLeft(after, ",.:;") // the punctuation of the sentence
 		begins := before == "" && len(rest) == len(message) || strings.HasSuffix(before, " ")
 		if begins && (after == "" || after[0] == ' ') {
 			return true
@@ -157,8 +157,8 @@ func NewJSONHandler(w io.Writer, level slog.Leveler) slog.Handler {
 	})
 }
 
-// A jsonEscaper escapes, in lines of JSON, what could deceive a person who reads them.
-// Such characters stand in strings only, and there \u means the same.
+// A jsonEscaper escapes, in lines of JSON, the characters that could deceive a reader. They
+// stand in strings only, where their \u escapes mean the same.
 type jsonEscaper struct{ w io.Writer }
 
 func (e jsonEscaper) Write(line []byte) (int, error) {
@@ -193,10 +193,10 @@ func escapeTo(b *bytes.Buffer, text []byte) {
 	}
 }
 
-// isDeceptive reports whether r could make a line look like something else: control
-// characters, marks and embeddings that change the direction of text, spaces without
-// width, separators of lines, and bytes that are not UTF-8. Joiners (U+200C and U+200D) are
-// not among them, since languages and emoji need them.
+// isDeceptive reports whether r could make a line look like something else. It is true for
+// control characters, marks and embeddings that change the direction of text, spaces
+// without width, separators of lines, and bytes that are not UTF-8. It is false for joiners
+// (U+200C and U+200D), since languages and emoji need them.
 func isDeceptive(r rune) bool {
 	if r < 0x7f {
 		return r < ' '

@@ -10,21 +10,21 @@ import (
 // A LogWriter takes one line at a time, from any goroutine, as the log packages write
 // them.
 //
-// One goroutine owns the output, and lines reach it through a channel. While it writes
-// some, more gather, and go out in one write: at 10,000 requests a second, each of
-// 20,000 lines would otherwise be a write of its own, made under the log package's lock.
-// A crash may lose the lines of its last moment. Lines that the output does not take
-// are dropped: the server does not end because nobody reads its log.
+// One goroutine owns the output, and lines reach it through a channel. While it writes,
+// further lines gather. They then go out in one write. Without that, 10,000 requests a
+// second would make 20,000 writes, each under the log package's lock. A crash may lose the
+// lines of its last moment. Lines that the output does not take are dropped: the server
+// goes on when nobody reads its log.
 type LogWriter struct {
 	lines  chan []byte   // writers send, the goroutine in run receives, nobody closes it
 	closed chan struct{} // closed by Close
-	done   chan struct{} // closed when all is written
+	done   chan struct{} // closed by run when all lines are written
 }
 
 // NewLogWriter returns a LogWriter to out.
 func NewLogWriter(out io.Writer) *LogWriter {
 	w := &LogWriter{
-		lines:  make(chan []byte, 1000), // beyond what one write takes, waiting is the only way left
+		lines:  make(chan []byte, 1000), // lines that may wait; writers of further ones wait themselves
 		closed: make(chan struct{}),
 		done:   make(chan struct{}),
 	}
@@ -66,7 +66,7 @@ func (w *LogWriter) Close() {
 	<-w.done
 }
 
-// SurviveBrokenPipe makes a write to standard output or standard error fail when its
-// reader has gone away. Without it, such a write ends the process (package os/signal,
+// SurviveBrokenPipe makes a write to standard output or standard error return an error when
+// its reader has gone. Without it, such a write ends the process (package os/signal,
 // "SIGPIPE").
 func SurviveBrokenPipe() { signal.Ignore(syscall.SIGPIPE) }

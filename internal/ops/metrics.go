@@ -37,12 +37,12 @@ func (r *Registry) add(name, help, kind string, write func(w *bufio.Writer, name
 	r.families = append(r.families, family{name, help, kind, write})
 }
 
-// Gauge adds a value that goes up and down. Write calls read to learn it.
+// Gauge adds a value that goes up and down. Write calls read to get it.
 func (r *Registry) Gauge(name, help string, read func() float64) {
 	r.add(name, help, "gauge", single(read))
 }
 
-// Counter adds a value that only grows. Write calls read to learn it.
+// Counter adds a value that only grows. Write calls read to get it.
 func (r *Registry) Counter(name, help string, read func() float64) {
 	r.add(name, help, "counter", single(read))
 }
@@ -51,8 +51,8 @@ func single(read func() float64) func(w *bufio.Writer, name string) {
 	return func(w *bufio.Writer, name string) { fmt.Fprintf(w, "%s %s\n", name, number(read())) }
 }
 
-// Info adds a metric that is always 1 and says something by its labels. labels are
-// pairs of name and value.
+// Info adds a metric that is always 1: its labels are the information. labels are pairs of
+// name and value.
 func (r *Registry) Info(name, help string, labels ...string) {
 	var pairs []string
 	for pair := range slices.Chunk(labels, 2) {
@@ -63,12 +63,12 @@ func (r *Registry) Info(name, help string, labels ...string) {
 	})
 }
 
-// Values are the values of a metric's labels, in the labels' order. A metric with fewer
-// labels leaves the last ones empty.
+// Values are the values of a metric's labels, in the order of the labels. With fewer than
+// three labels, the last values are "".
 type Values [3]string
 
-// Counters are one counter for each combination of labels' values. No counter is ever
-// forgotten, so a value must not be a text that clients choose.
+// Counters has one counter for each combination of label values. A counter stays forever,
+// so no value may be a text that clients choose.
 type Counters struct {
 	values sync.Map // of Values to *atomic.Uint64; nearly always read
 }
@@ -95,7 +95,7 @@ func (r *Registry) Counters(name, help string, labels ...string) *Counters {
 	return c
 }
 
-// Add counts one more with these values.
+// Add adds 1 to the counter with these values.
 func (c *Counters) Add(values Values) {
 	value, ok := c.values.Load(values)
 	if !ok {
@@ -146,7 +146,7 @@ func number(x float64) string {
 	return strconv.FormatFloat(x, 'g', -1, 64)
 }
 
-// label returns a label and its value as the format wants them.
+// label returns a label and its value in the text format.
 func label(name, value string) string {
 	return name + `="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(value) + `"`
 }

@@ -59,6 +59,17 @@ build_info{version="a\"b\\c\n",go="1"} 1
 }
 
 // valueOf returns the value of a metric without labels, as r shows it.
+func TestBuildHasLabelsOfItsOwn(t *testing.T) {
+	var r Registry
+	AddBuild(&r, "x_build_info")
+	var got strings.Builder
+	r.Write(&got)
+	want := regexp.MustCompile(`(?m)^x_build_info\{version="[^" ]+",goversion="` + regexp.QuoteMeta(runtime.Version()) + `",goos="` + runtime.GOOS + `",goarch="` + runtime.GOARCH + `"\} 1$`)
+	if !want.MatchString(got.String()) {
+		t.Errorf("got %s, want %s", got.String(), want)
+	}
+}
+
 func valueOf(t *testing.T, r *Registry, name string) float64 {
 	t.Helper()
 	var text strings.Builder

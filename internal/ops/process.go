@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// AddProcess adds what can be known of every Go program, under the names that
-// Prometheus' client libraries use. The runtime tells what it knows without stopping
-// the program. What only Linux's /proc tells is left out where there is none.
+// AddProcess adds the metrics that every Go program has, under the names that Prometheus'
+// client libraries use. Reading them from the runtime does not stop the program. Metrics
+// that come from Linux's /proc are left out on other systems.
 func AddProcess(r *Registry) {
 	started := float64(time.Now().UnixNano()) / 1e9
 	r.Gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", func() float64 { return started })
@@ -68,7 +68,7 @@ func AddProcess(r *Registry) {
 	}
 }
 
-// The runtime's metrics of which several of ours are sums.
+// Metrics of the runtime that are parts of several sums.
 const (
 	heapObjects  = "/memory/classes/heap/objects:bytes"
 	heapUnused   = "/memory/classes/heap/unused:bytes"
@@ -96,7 +96,7 @@ func sumOf(names []string) func() float64 {
 func cpuSeconds() (float64, bool) {
 	user, ok := statField(14)
 	system, ok2 := statField(15)
-	const ticks = 100 // a second, whatever the kernel's own: sysconf(_SC_CLK_TCK)
+	const ticks = 100 // USER_HZ, sysconf(_SC_CLK_TCK): 100 on every common platform
 	return (user + system) / ticks, ok && ok2
 }
 
@@ -107,11 +107,11 @@ func residentBytes() (float64, bool) {
 	return pages * float64(os.Getpagesize()), ok
 }
 
-// statField returns a number of /proc/self/stat. n counts from 1, as proc_pid_stat(5)
-// does; it must be above 2.
+// statField returns field n of /proc/self/stat, a number. n counts from 1, as in
+// proc_pid_stat(5), and must be above 2.
 func statField(n int) (float64, bool) {
 	stat, _ := os.ReadFile("/proc/self/stat")
-	// The second field is the program's name in parentheses, and may contain any.
+	// The second field is the program's name in parentheses. The name may have some, too.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) <= n-3 {
 		return 0, false
@@ -127,10 +127,10 @@ func openFiles() (float64, bool) {
 	}
 	defer folder.Close()
 	names, err := folder.Readdirnames(-1)
-	return float64(len(names) - 1), err == nil // less the folder itself
+	return float64(len(names) - 1), err == nil // without the one that reads the folder
 }
 
-// maxOpenFiles returns the limit in force (the soft one).
+// maxOpenFiles returns the soft limit, which is the one in force.
 func maxOpenFiles() (float64, bool) {
 	limits, _ := os.ReadFile("/proc/self/limits")
 	_, rest, _ := strings.Cut(string(limits), "\nMax open files ")

@@ -12,11 +12,22 @@ import (
 // Version returns the program's name and build, the Go release it was built with and
 // its platform.
 func Version(name string) string {
-	build := "(devel)"
+	return fmt.Sprintf("%s %s (%s %s/%s)", name, build(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// AddBuild adds a metric with the parts of Version as labels, under the names that
+// Prometheus' own programs use.
+func AddBuild(r *Registry, metric string) {
+	r.Info(metric, "What is running.", "version", build(), "goversion", runtime.Version(), "goos", runtime.GOOS, "goarch", runtime.GOARCH)
+}
+
+// build returns the version that the go command has recorded, from the repository's tags
+// and commits.
+func build() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		build = info.Main.Version
+		return info.Main.Version
 	}
-	return fmt.Sprintf("%s %s (%s %s/%s)", name, build, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return "(devel)"
 }
 
 // StartLog sends log lines of level and above to out, as text or in JSON, until the
@@ -32,12 +43,12 @@ func StartLog(out io.Writer, level slog.Level, json bool) (flush func()) {
 	return w.Close
 }
 
-// NewBallast returns memory of that many bytes, to keep and never use. A garbage
-// collection starts when the heap has doubled. That of a small server has soon: at
-// 10,000 requests a second twice a second, which delays the slowest answers by some
-// 5 ms. Ballast makes the heap count as larger. It takes no memory itself, since
-// nobody touches it, but lets up to as much garbage gather. A user that sets GOGC or
-// GOMEMLIMIT has decided otherwise.
+// NewBallast returns size bytes of memory, to keep and never use. A garbage collection
+// starts when the heap has doubled. The small heap of this server would double twice a
+// second at 10,000 requests a second, and each collection delays the slowest answers by
+// some 5 ms. Ballast makes the heap count as larger. The operating system gives it no
+// memory, since nothing touches it, but up to size bytes more of garbage gather. If
+// the user has set GOGC or GOMEMLIMIT, NewBallast returns nil.
 func NewBallast(size int) []byte {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return nil

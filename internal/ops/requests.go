@@ -1,5 +1,5 @@
-// Package ops is what the operator sees of the server: metrics, the log of requests,
-// the form of log lines and the way they take.
+// Package ops is what the operator sees of the server: metrics, the log of requests, and
+// the form and the writing of log lines.
 package ops
 
 import (
@@ -17,14 +17,14 @@ import (
 	"cars/internal/rest"
 )
 
-// Requests are what is known of all requests so far.
+// Requests counts, measures and logs requests.
 type Requests struct {
 	counts    *Counters
 	durations *Histogram
 	codes     [600]string // texts of status codes, by code
 	answers   sync.Pool   // of *answer
 
-	// Of these events there may be thousands a second.
+	// There may be thousands of these events a second, so only a sample is logged.
 	overload, cutOffs, reports sampler
 }
 
@@ -44,14 +44,14 @@ func NewRequests(r *Registry) *Requests {
 
 // Wrap returns a handler that counts, measures and logs the requests that next answers.
 //
-// Refused and failed requests are logged, with the answer's message, and others at level
-// debug. Of those that are refused because there are too many, a sample is logged: a
-// line for each would cost more than the refusal. If next panics, the answer is 500. If
-// a part of an answer is on its way by then, the connection is cut, so that the client
-// does not take that part for all.
+// Refused and failed requests are logged with the answer's message, and others at level
+// debug. Of the requests that are refused because there are too many, a sample is logged:
+// a line for each would cost more than the refusal. If next panics, the answer is 500. If
+// a part of the answer has been sent by then, the connection is cut, so that the client
+// does not take that part for the whole.
 //
-// The ResponseWriter that next gets must not be used after next has returned: it then
-// belongs to another request.
+// next must not use its ResponseWriter after it has returned: the writer then serves
+// another request.
 func (q *Requests) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -67,11 +67,11 @@ func (q *Requests) Wrap(next http.Handler) http.Handler {
 			rest.WriteError(a, rest.Errorf(http.StatusInternalServerError, "Internal error"))
 			cause = nil
 		default:
-			defer panic(http.ErrAbortHandler) // which tells net/http to cut the connection
+			defer panic(http.ErrAbortHandler) // tells net/http to cut the connection
 		}
 		took := time.Since(start)
 		if a.status == 0 {
-			a.status = http.StatusOK // net/http sends it for a handler that sends none
+			a.status = http.StatusOK // net/http sends 200 for a handler that sends no status
 		}
 		q.counts.Add(Values{methodOf(r), routeOf(r), q.codeOf(a.status)})
 		if !a.isStream() {
@@ -83,8 +83,8 @@ func (q *Requests) Wrap(next http.Handler) http.Handler {
 	})
 }
 
-// Report logs an event at level warn that clients can cause as often as they like, such
-// as a refused preflight. Of more than ten in a second, it logs ten.
+// Report logs, at level warn, an event that clients can cause as often as they like, such
+// as a refused preflight. It logs at most ten a second.
 func (q *Requests) Report(message string, attrs ...slog.Attr) {
 	if omitted, picked := q.reports.take(time.Now()); picked {
 		logWith(slog.LevelWarn, message, withOmitted(attrs, omitted))
@@ -95,11 +95,11 @@ func (q *Requests) codeOf(status int) string {
 	if status < len(q.codes) {
 		return q.codes[status]
 	}
-	return "other" // there are 400 more, which only a handler's fault can send
+	return "other" // 600 to 999, which only a faulty handler sends
 }
 
-// routeOf returns the path of the pattern that r has matched. [http.ServeMux] sets it in
-// r.Pattern, as must every router that takes its place.
+// routeOf returns the path of the pattern that r has matched, or "other". [http.ServeMux]
+// sets r.Pattern; a router that takes its place must set it, too.
 func routeOf(r *http.Request) string {
 	_, path, hasMethod := strings.Cut(r.Pattern, " ")
 	if !hasMethod {
@@ -120,7 +120,7 @@ func methodOf(r *http.Request) string {
 	return "other"
 }
 
-// serve has next answer r. It logs what next panics with and returns it, or nil.
+// serve has next answer r. If next panics, serve logs the value of the panic and returns it.
 func (a *answer) serve(next http.Handler, r *http.Request) (cause any) {
 	defer func() {
 		if cause = recover(); cause != nil && cause != http.ErrAbortHandler {
@@ -131,8 +131,8 @@ func (a *answer) serve(next http.Handler, r *http.Request) (cause any) {
 	return nil
 }
 
-// log writes the line of a request, if there is to be one. cause is what the handler has
-// panicked with after a part of its answer.
+// log writes the line of a request, unless its level or a sampler leaves it out. cause is
+// the value of a panic after a part of the answer was sent, or nil.
 func (q *Requests) log(r *http.Request, a *answer, took time.Duration, cause any) {
 	level, message, problem, sample := slog.LevelDebug, "Request answered", "", (*sampler)(nil)
 	switch cut, byClient := a.cutOff(r, cause); {
@@ -173,7 +173,7 @@ func (q *Requests) log(r *http.Request, a *answer, took time.Duration, cause any
 	logWith(level, message, withOmitted(attrs, omitted))
 }
 
-// withOmitted adds how many lines of a kind were left out before this one.
+// withOmitted adds the number n of lines of a kind that were left out before this one.
 func withOmitted(attrs []slog.Attr, n int) []slog.Attr {
 	if n == 0 {
 		return attrs
@@ -188,14 +188,14 @@ func logWith(level slog.Level, message string, attrs []slog.Attr) {
 // A sampler picks a few of many events. Its zero value is ready.
 type sampler struct {
 	mu      sync.Mutex
-	second  int64 // in which so many were picked
+	second  int64 // Unix time in which picked events were picked
 	picked  int
-	omitted int // since the last that was picked
+	omitted int // events since the last that was picked
 }
 
 // take reports whether an event is picked, and if so, how many were omitted before it.
 func (s *sampler) take(now time.Time) (omitted int, picked bool) {
-	const most = 10 // in a second: enough to see what is the matter
+	const most = 10 // a second: enough to see what is wrong
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if second := now.Unix(); second != s.second {
@@ -210,8 +210,8 @@ func (s *sampler) take(now time.Time) (omitted int, picked bool) {
 	return omitted, true
 }
 
-// Shorten returns s, or its beginning if s is longer than 200 bytes. Clients would choose
-// the length of log lines otherwise.
+// Shorten returns s, or its beginning if s is longer than 200 bytes. Without it, clients
+// would choose the length of log lines.
 func Shorten(s string) string {
 	const most = 200
 	if len(s) <= most {

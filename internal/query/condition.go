@@ -16,18 +16,18 @@ import (
 	"cars/internal/strict"
 )
 
-// A field is what items can be filtered and sorted by.
+// A field is a field of the table that items can be filtered and sorted by.
 type field struct {
 	strict.Field
 	index int // in the table, and of its line in a SearchText
 }
 
-// A condition reports whether an item belongs in the list.
+// A condition reports whether it holds for an item.
 type condition func(*sorted.Item) bool
 
-const all, anyOf = false, true // of conditions, for combined
+const all, anyOf = false, true // values of any in combined
 
-// combined returns the condition that all of conditions hold, or any of them.
+// combined returns the condition that all of conditions hold or, with any, one of them.
 func combined(any bool, conditions []condition) condition {
 	if len(conditions) == 1 {
 		return conditions[0]
@@ -42,8 +42,8 @@ func combined(any bool, conditions []condition) condition {
 	}
 }
 
-// comparisons are the operators that compare. Each says whether it holds for a field that
-// is less than the value, equal to it and greater.
+// comparisons are the operators that compare. For each they say whether it holds if the
+// field is less than the value, equal to it, and greater.
 var comparisons = map[string][3]bool{
 	"ne":  {true, false, true},
 	"gt":  {false, false, true},
@@ -66,7 +66,7 @@ func isOperator(name string) bool {
 	return name == "eq" || name == "in" || comparisons[name] != [3]bool{} || searches[name] != nil
 }
 
-// operators lists them, for a client that misspelt one.
+// operators lists all operators, for a client that misspelt one.
 const operators = "eq, ne, gt, gte, lt, lte, in, contains, startsWith and endsWith"
 
 // malformed returns an error with status 400.
@@ -74,9 +74,9 @@ func malformed(format string, args ...any) error {
 	return rest.Errorf(http.StatusBadRequest, format, args...)
 }
 
-// condition returns the condition that the operator holds for the field and the values:
-// for one of them if it looks for something, for all of them if it compares. param is
-// what a client calls it.
+// condition returns the condition that the operator holds for the field and the values. A
+// search or an equality must hold for one of the values, a comparison for all of them. param
+// is the client's name for the field and operator, for messages.
 func (f field) condition(param, operator string, values []string) (condition, error) {
 	if search := searches[operator]; search != nil {
 		return f.searches(param, search, values)
@@ -125,25 +125,25 @@ func (f field) compares(param string, holds [3]bool, value string) (condition, e
 	if !ok {
 		return nil, malformed("%s must be a number", param)
 	}
-	if !whole { // between two integers; to be equal to the lower is to be less
+	if !whole { // value is between two integers: a field that equals the lower one is less
 		holds[1] = holds[0]
 	}
 	return func(item *sorted.Item) bool { return holds[1+cmp.Compare(*f.Number(item.Value), floor)] }, nil
 }
 
-// parseNumber reads a decimal number, which fields are compared to as integers:
-// floor is the greatest that is not above it, whole says that it is the number
-// itself. A number beyond all integers becomes the last of them.
+// parseNumber parses a decimal number that integers are compared to. floor is the greatest
+// integer that is not above it, and whole reports whether floor is the number itself. If
+// the number is beyond all ints, floor is the greatest or the least int.
 func parseNumber(s string) (floor int, whole, ok bool) {
 	if n, err := strconv.Atoi(s); err == nil {
 		return n, true, true
 	}
 	if strings.Trim(s, "0123456789+-.eE") != "" {
-		return 0, false, false // not decimal, though ParseFloat reads some such: 0x1p4, Inf
+		return 0, false, false // not decimal; ParseFloat would accept 0x1p4 and Inf
 	}
 	x, err := strconv.ParseFloat(s, 64)
 	switch {
-	case err != nil && !errors.Is(err, strconv.ErrRange): // for which x is infinite
+	case err != nil && !errors.Is(err, strconv.ErrRange): // out of range, x is infinite
 		return 0, false, false
 	case x >= math.MaxInt:
 		return math.MaxInt, false, true
@@ -166,12 +166,12 @@ func (f field) searches(param string, search func(value string) string, values [
 	return combined(anyOf, conditions), nil
 }
 
-// maxExpressions bounds the size of all expressions of a query together. In
-// RE2 syntax a few characters can stand for a million states, (x{100}){10} for
-// a thousand, and each costs time and memory for each item.
+// maxExpressions bounds the number of states of all expressions of a query together. In RE2
+// syntax a few characters can make very many states: (x{100}){10} makes a thousand. Every
+// state costs time and memory for each item.
 const maxExpressions = 1000
 
-// expressionSize is about how many states re will have when it is compiled.
+// expressionSize returns about how many states re has once it is compiled.
 func expressionSize(re *syntax.Regexp) int {
 	size := 1
 	if re.Op == syntax.OpLiteral {
@@ -186,8 +186,8 @@ func expressionSize(re *syntax.Regexp) int {
 	return size
 }
 
-// addMatches adds the condition that the field matches one of the expressions.
-// Most people only look for a word, which is faster to find than to match.
+// addMatches adds the condition that the field matches one of the expressions. An expression
+// that is only a word is searched for, which is faster than matching.
 func (q *Query) addMatches(f field, param string, expressions []string) error {
 	var conditions []condition
 	for _, expression := range expressions {
@@ -199,14 +199,14 @@ func (q *Query) addMatches(f field, param string, expressions []string) error {
 		if q.expressions += expressionSize(parsed); q.expressions > maxExpressions {
 			return malformed("%s is too large: the expressions of a query must not have more than %d states", param, maxExpressions)
 		}
-		// Beyond ASCII, to be equal whatever the case and to have the same lower case are
-		// not the same: s and ſ are, and have not.
+		// Only in ASCII do two texts that are equal whatever the case have the same lower
+		// case: (?i) takes s and ſ for equal, but lower leaves them different.
 		ascii := strings.IndexFunc(expression, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 		if ascii && expression == regexp.QuoteMeta(expression) {
 			conditions = append(conditions, f.finds(lower(expression)))
 			continue
 		}
-		re := regexp.MustCompile(anyCase) // which has been parsed
+		re := regexp.MustCompile(anyCase) // does not panic: anyCase has been parsed
 		q.slow = true
 		conditions = append(conditions, func(item *sorted.Item) bool {
 			if f.Text != nil {
@@ -222,7 +222,7 @@ func (q *Query) addMatches(f field, param string, expressions []string) error {
 // add adds a condition that must hold.
 func (q *Query) add(c condition) { q.conditions = append(q.conditions, c) }
 
-// addCondition adds the condition that the operator holds.
+// addCondition adds the condition that f.condition returns.
 func (q *Query) addCondition(f field, param, operator string, values []string) error {
 	c, err := f.condition(param, operator, values)
 	q.add(c)

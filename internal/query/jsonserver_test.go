@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"cars/internal/rest"
+	"cars/internal/guard"
 	"cars/internal/sorted"
 )
 
@@ -109,7 +109,7 @@ func ownAnswer(t *testing.T, items []*sorted.Item, raw string) peerAnswer {
 	if err != nil {
 		t.Fatalf("%s: %v", raw, err)
 	}
-	found, total := runQuery(t, rest.NewPool(2), q, [][]*sorted.Item{items})
+	found, total := runQuery(t, guard.NewPool(2), q, [][]*sorted.Item{items})
 	var ids []string
 	for _, item := range found {
 		ids = append(ids, fmt.Sprintf(`{"id":%d}`, item.ID))

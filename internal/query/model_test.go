@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"cars/internal/rest"
+	"cars/internal/guard"
 	"cars/internal/sorted"
 )
 
@@ -187,7 +187,7 @@ func TestQueriesAnswerAsTheModel(t *testing.T) {
 		want, wantTotal := answer(list)
 		for _, cores := range []int{1, 2, 4} {
 			blocks := slices.Collect(slices.Chunk(list, 1+random.IntN(1500)))
-			got, total := runQuery(t, rest.NewPool(cores), q, blocks)
+			got, total := runQuery(t, guard.NewPool(cores), q, blocks)
 			if total != wantTotal || !slices.Equal(got, want) {
 				t.Fatalf("seed %d, %d cores: %s of %d items: got %d of %d, want %d of %d", seed, cores, raw, len(list), len(got), total, len(want), wantTotal)
 			}
@@ -222,7 +222,7 @@ func TestSortsAsTheStandardLibrary(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got, _ := runQuery(t, rest.NewPool(2), q, slices.Collect(slices.Chunk(list, 100))); !slices.Equal(got, want[start:end]) {
+				if got, _ := runQuery(t, guard.NewPool(2), q, slices.Collect(slices.Chunk(list, 100))); !slices.Equal(got, want[start:end]) {
 					t.Errorf("%d to %d of %d by %s are wrong", start, end, size, by)
 				}
 			}
@@ -275,7 +275,7 @@ func FuzzQuery(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got, total := runQuery(t, rest.NewPool(2), q, slices.Collect(slices.Chunk(list, 20)))
+		got, total := runQuery(t, guard.NewPool(2), q, slices.Collect(slices.Chunk(list, 20)))
 		matching := 0
 		for _, item := range list {
 			if q.Matches(item) {

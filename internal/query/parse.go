@@ -12,8 +12,8 @@ import (
 	"cars/internal/strict"
 )
 
-// maxParameters bounds a query string. No client needs as many; beyond it, the
-// time to read and apply them would be the sender's to choose.
+// maxParameters bounds the parameters of a query string, and so the time to read and apply
+// them. No client needs as many.
 const maxParameters = 1000
 
 // Values reads a query string: parameters are separated by &, names and values
@@ -22,7 +22,7 @@ func Values(raw string) (url.Values, error) {
 	if strings.Count(strings.Trim(raw, "&"), "&") >= maxParameters {
 		return nil, malformed("The query must not have more than %d parameters", maxParameters)
 	}
-	if raw == "" { // as in nearly all requests that are not for a list
+	if raw == "" { // true of nearly all requests that are not for a list
 		return nil, nil
 	}
 	for pair := range strings.SplitSeq(raw, "&") {
@@ -34,7 +34,7 @@ func Values(raw string) (url.Values, error) {
 	return url.ParseQuery(raw)
 }
 
-// single returns the value of a parameter that makes sense only once, or "".
+// single returns the value of a parameter that may be given once, or "" if it is missing.
 func single(values url.Values, param string) (string, error) {
 	given := ""
 	for _, value := range values[param] {
@@ -46,8 +46,8 @@ func single(values url.Values, param string) (string, error) {
 	return given, nil
 }
 
-// Int reads a parameter that is a whole number, least to most. It returns
-// otherwise if there is none.
+// Int reads a parameter that is a whole number from least to most. If the parameter is
+// missing, Int returns otherwise.
 func Int(values url.Values, param string, least, most, otherwise int) (int, error) {
 	value, err := single(values, param)
 	if value == "" || err != nil {
@@ -60,7 +60,7 @@ func Int(values url.Values, param string, least, most, otherwise int) (int, erro
 	return n, nil
 }
 
-// Parse reads the parameters of a list of items that have the fields of table.
+// Parse reads the parameters values of a list whose items have the fields of table.
 func Parse(table strict.Table, values url.Values) (*Query, error) {
 	p := parser{table: table, values: plain(values), q: new(Query)}
 	if err := cmp.Or(p.conditions(), p.sort(), p.slice()); err != nil {
@@ -72,12 +72,12 @@ func Parse(table strict.Table, values url.Values) (*Query, error) {
 // A parser reads the parameters into a query.
 type parser struct {
 	table  strict.Table
-	values url.Values // none is empty
+	values url.Values // as plain returns them
 	q      *Query
 }
 
-// plain returns the values that are not empty. Those of name[] and name[0], as axios,
-// jQuery and qs write arrays, are among those of name.
+// plain returns values without the empty ones. It adds the values of name[] and name[0] to
+// those of name: axios, jQuery and qs write arrays so.
 func plain(values url.Values) url.Values {
 	named := make(url.Values, len(values))
 	for _, param := range slices.Sorted(maps.Keys(values)) {
@@ -112,7 +112,7 @@ func (p *parser) fieldNames() string {
 	return strings.Join(names, ", ")
 }
 
-// conditions reads what filters: _where, or else q and the parameters that name fields.
+// conditions reads the parameters that filter: _where or, without it, q and the fields.
 func (p *parser) conditions() error {
 	where, err := single(p.values, "_where")
 	if err != nil {
@@ -121,7 +121,7 @@ func (p *parser) conditions() error {
 	if where != "" {
 		return p.where(where)
 	}
-	for _, param := range slices.Sorted(maps.Keys(p.values)) { // so that of two mistakes the same is named each time
+	for _, param := range slices.Sorted(maps.Keys(p.values)) { // in order, so that of two mistakes the same one is named each time
 		if err := p.filter(param, p.values[param]); err != nil {
 			return err
 		}
@@ -134,9 +134,9 @@ func (p *parser) conditions() error {
 	return err
 }
 
-// filter reads a parameter such as year, year_gte or year:gte. An underscore may be part
-// of any name, and a name that is unknown is ignored. A colon is only in those that are
-// meant for a filter.
+// filter reads a parameter such as year, year_gte or year:gte. It ignores unknown names
+// without a colon, since any name may have an underscore in it. A name with a colon is meant
+// as a filter, so an unknown one is an error.
 func (p *parser) filter(param string, values []string) error {
 	if f, found := p.field(param); found {
 		return p.q.addCondition(f, param, "eq", values)
@@ -166,7 +166,7 @@ func (p *parser) filter(param string, values []string) error {
 	}
 }
 
-// parts returns what is between the commas of values, without the space around it.
+// parts splits values at their commas, and returns the parts without the space around them.
 func parts(values []string) (list []string) {
 	for _, value := range values {
 		for part := range strings.SplitSeq(value, ",") {
@@ -208,9 +208,9 @@ func (p *parser) sort() error {
 		}
 		key := sorted.Key{Number: f.Number, Text: f.Text, Descending: descending || i < len(directions) && directions[i] == "desc"}
 		if f.index == 0 {
-			key.Number = nil // which is the item's ID
+			key.Number = nil // a Key without Number and Text sorts by the ID
 		}
-		if !slices.Contains(fields[:i], name) && !slices.Contains(fields[:i], "-"+name) { // else it decides nothing
+		if !slices.Contains(fields[:i], name) && !slices.Contains(fields[:i], "-"+name) { // a second key of the same field decides nothing
 			p.q.sortBy = append(p.q.sortBy, key)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"cars/internal/guard"
 	"cars/internal/rest"
 	"cars/internal/sorted"
 )
@@ -22,7 +23,7 @@ func wantUnavailable(t *testing.T, err error, message string) {
 
 // longList returns 1,000 items in more blocks than a short list has.
 func longList() [][]*sorted.Item {
-	return slices.Collect(slices.Chunk(randomList(rand.New(rand.NewPCG(1, 1)), 1000), 1000/(2*rest.ShortList)))
+	return slices.Collect(slices.Chunk(randomList(rand.New(rand.NewPCG(1, 1)), 1000), 1000/(2*guard.ShortList)))
 }
 
 // mustParse returns the query of a query string that makes sense.
@@ -38,7 +39,7 @@ func mustParse(t *testing.T, raw string) *Query {
 // TestClientsThatLeave has clients that leave while their list waits, and while it is made.
 func TestClientsThatLeave(t *testing.T) {
 	const message = "The connection was closed before the request was processed"
-	p, blocks := rest.NewPool(1), longList()
+	p, blocks := guard.NewPool(1), longList()
 	ctx, cancel := context.WithCancel(t.Context())
 	for _, raw := range []string{"name_ne=x", "name_ne=x&_sort=-name"} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -63,7 +64,7 @@ func TestClientsThatLeave(t *testing.T) {
 	wantUnavailable(t, err, message)
 	_, err = mustParse(t, "name_like=x*").run(ctx, p, blocks[:1])
 	wantUnavailable(t, err, message)
-	if _, total := runQuery(t, p, mustParse(t, "name_ne=x&_sort=name"), blocks[:rest.ShortList]); total == 0 {
+	if _, total := runQuery(t, p, mustParse(t, "name_ne=x&_sort=name"), blocks[:guard.ShortList]); total == 0 {
 		t.Error("a short list found nothing")
 	}
 	if _, total := runQuery(t, p, mustParse(t, "_start=3"), blocks); total != 1000 {
@@ -73,7 +74,7 @@ func TestClientsThatLeave(t *testing.T) {
 
 // TestListsHoldWhatTheyFound fills the budget with lists that are not released.
 func TestListsHoldWhatTheyFound(t *testing.T) {
-	p, blocks := rest.NewPool(2), longList()
+	p, blocks := guard.NewPool(2), longList()
 	q := mustParse(t, "id_gt=0")
 	if err := p.Hold(128<<20 - 8*1500); err != nil { // but for a list and a half
 		t.Fatal(err)

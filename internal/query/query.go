@@ -1,6 +1,6 @@
 // Package query filters, searches, sorts and slices lists of items, as the parameters of
-// a URL ask. A table of fields says what can be asked; nothing here knows what the items
-// are.
+// a URL ask. A table of fields says what can be asked. The package does not know what the
+// items are.
 //
 // It understands the dialects of json-server 0.17 and of its 1.x, side by side:
 //
@@ -20,8 +20,8 @@
 //	_page, _per_page              a page in an object that says how many there are
 //
 // name[]=value and name[0]=value are the same as name=value. Unknown parameters are
-// ignored, and so are known ones without a value. A value that makes no sense is a
-// [rest.Error] with status 400 that names the parameter.
+// ignored, and so are known ones without a value. An invalid value leads to a [rest.Error]
+// with status 400 that names the parameter.
 package query
 
 import (
@@ -32,7 +32,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"cars/internal/rest"
+	"cars/internal/guard"
 	"cars/internal/sorted"
 )
 
@@ -41,12 +41,12 @@ import (
 type Query struct {
 	conditions  []condition // all must hold
 	expressions int         // the size of the expressions in conditions
-	slow        bool        // there are expressions that are more than a word
+	slow        bool        // conditions has expressions that are more than a word
 	sortBy      []sorted.Key
 	start, end  int    // the slice, half-open, of a list that may be shorter
-	page, size  int    // the slice as a page; page is 0 if none was asked for
-	envelope    bool   // the page is to be in an object
-	arrangedBy  string // a parameter that sorts or slices, or ""
+	page, size  int    // the slice as a page; page is 0 if no page was asked for
+	envelope    bool   // the answer is an object with the page in it
+	arrangedBy  string // name of a parameter that sorts or slices, or ""
 }
 
 // Matches reports whether item fulfils the query's conditions.
@@ -63,12 +63,12 @@ func (q *Query) Matches(item *sorted.Item) bool {
 // query only filters.
 func (q *Query) ArrangedBy() string { return q.arrangedBy }
 
-// A List is what a query has found.
+// A List is the result of a query.
 type List struct {
-	Pieces [][]*sorted.Item // the slice that was asked for; only to be read
+	Pieces [][]*sorted.Item // the slice that was asked for; do not change it
 	Total  int              // how many items there are before slicing
 
-	pool *rest.Pool // that held bytes are to be given back to
+	pool *guard.Pool // that held bytes were taken from
 	held int
 }
 
@@ -80,15 +80,15 @@ func (l *List) Release() {
 	}
 }
 
-// Run returns the slice of a list that the query asks for. The list comes in blocks, by
-// ascending ID, which Run only reads: what it returns may be parts of them. The work is
+// Run returns the slice of a list that the query asks for. blocks are the list, by
+// ascending ID. Run does not change them; what it returns may share their memory. The work is
 // shared by the cores that no other list needs. The errors have status 503: ctx is done,
 // too many lists are waiting for their turn, or too many are being answered.
 func (q *Query) Run(ctx context.Context, blocks [][]*sorted.Item) (*List, error) {
-	return q.run(ctx, rest.Lists, blocks)
+	return q.run(ctx, guard.Lists, blocks)
 }
 
-func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) run(ctx context.Context, p *guard.Pool, blocks [][]*sorted.Item) (*List, error) {
 	if len(q.conditions) == 0 && len(q.sortBy) == 0 {
 		list := &List{pool: p}
 		for _, block := range blocks {
@@ -100,7 +100,7 @@ func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) 
 		}
 		return list, nil
 	}
-	if len(blocks) > rest.ShortList || q.slow {
+	if len(blocks) > guard.ShortList || q.slow {
 		if err := p.Enter(ctx); err != nil {
 			return nil, err
 		}
@@ -115,7 +115,7 @@ func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) 
 		return nil, err
 	}
 	start, end := q.window(list.Total)
-	list.pool, list.held = p, 8*max(0, end-start) // what pointers to the items take
+	list.pool, list.held = p, 8*max(0, end-start) // a pointer to an item takes 8 bytes
 	if err := p.Hold(list.held); err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (q *Query) run(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) 
 }
 
 // filtered returns the matching items, in order of the ID.
-func (q *Query) filtered(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) filtered(ctx context.Context, p *guard.Pool, blocks [][]*sorted.Item) (*List, error) {
 	matching := make([][]*sorted.Item, len(blocks))
 	var total atomic.Int64
 	err := p.Share(ctx, len(blocks), func(indexes iter.Seq[int]) {
@@ -132,7 +132,7 @@ func (q *Query) filtered(ctx context.Context, p *rest.Pool, blocks [][]*sorted.I
 		for i := range indexes {
 			scratch = q.matching(scratch, blocks[i])
 			switch {
-			case found >= q.end: // in earlier blocks, so that none of these is wanted
+			case found >= q.end: // earlier blocks have all that is wanted
 			case len(scratch) == len(blocks[i]):
 				matching[i] = blocks[i]
 			default:
@@ -152,7 +152,7 @@ func (q *Query) filtered(ctx context.Context, p *rest.Pool, blocks [][]*sorted.I
 }
 
 // sorted returns the matching items in the order that q asks for.
-func (q *Query) sorted(ctx context.Context, p *rest.Pool, blocks [][]*sorted.Item) (*List, error) {
+func (q *Query) sorted(ctx context.Context, p *guard.Pool, blocks [][]*sorted.Item) (*List, error) {
 	var mu sync.Mutex // guards selected and list
 	selected, list := sorted.NewSelection(q.sortBy, q.end), new(List)
 	err := p.Share(ctx, len(blocks), func(indexes iter.Seq[int]) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"cars/internal/guard"
 	"cars/internal/rest"
 	"cars/internal/sorted"
 	"cars/internal/strict"
@@ -57,10 +58,10 @@ func run(t *testing.T, list []*sorted.Item, raw string) (ids string, total int) 
 	if err != nil {
 		t.Fatalf("%s: %v", raw, err)
 	}
-	found, total := runQuery(t, rest.NewPool(1), q, [][]*sorted.Item{list})
+	found, total := runQuery(t, guard.NewPool(1), q, [][]*sorted.Item{list})
 	// In how many pieces a list comes makes no difference, nor on how many cores.
 	for size := range len(list) {
-		again, totalAgain := runQuery(t, rest.NewPool(3), q, slices.Collect(slices.Chunk(list, size+1)))
+		again, totalAgain := runQuery(t, guard.NewPool(3), q, slices.Collect(slices.Chunk(list, size+1)))
 		if !slices.Equal(again, found) || totalAgain != total {
 			t.Errorf("%s: got %d of %d in pieces of %d, and %d of %d as a whole", raw, len(again), totalAgain, size+1, len(found), total)
 		}
@@ -73,7 +74,7 @@ func run(t *testing.T, list []*sorted.Item, raw string) (ids string, total int) 
 }
 
 // runQuery returns what a query finds.
-func runQuery(t testing.TB, p *rest.Pool, q *Query, blocks [][]*sorted.Item) (items []*sorted.Item, total int) {
+func runQuery(t testing.TB, p *guard.Pool, q *Query, blocks [][]*sorted.Item) (items []*sorted.Item, total int) {
 	t.Helper()
 	list, err := q.run(t.Context(), p, blocks)
 	if err != nil {

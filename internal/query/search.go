@@ -8,8 +8,8 @@ import (
 	"cars/internal/strict"
 )
 
-// SearchText returns what a search of v looks in, to be kept in [sorted.Item.Search]: a
-// line for each field of the table, in lower case. A newline in a text becomes a space.
+// SearchText returns the text in which searches look for v, for [sorted.Item.Search]: a line
+// for each field of the table, in lower case. A newline in a field becomes a space.
 func SearchText(table strict.Table, v any) string {
 	b := make([]byte, 0, 256)
 	for i := range table {
@@ -25,19 +25,19 @@ func SearchText(table strict.Table, v any) string {
 			b[i] = c + 'a' - 'A'
 		}
 	}
-	// One allocation, if all is ASCII: with garbage between the texts of two items, a
-	// search of a million takes twice as long.
+	// If all is ASCII, ToLower allocates nothing. Otherwise there would be garbage between
+	// the texts of two items, and a search of a million would take twice as long.
 	return strings.ToLower(string(b))
 }
 
 // oneLine returns s with spaces in place of newlines.
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
 
-// lower returns text as a SearchText has it.
+// lower returns text in the form that it has in a SearchText.
 func lower(text string) string { return strings.ToLower(oneLine(text)) }
 
-// finds returns the condition that text is found in the field's line of a SearchText.
-// A newline that text begins or ends with is a border of that line.
+// finds returns the condition that text is in the field's line of a SearchText. A newline
+// at the beginning or end of text stands for that end of the line.
 func (f field) finds(text string) condition {
 	if text == "" {
 		return func(*sorted.Item) bool { return true }
@@ -58,15 +58,15 @@ func (f field) finds(text string) condition {
 	}
 }
 
-// A finder looks for a text in others. It does what strings.Index does, and takes as long
-// as strings.IndexByte for the rarest byte in text, where strings.Index looks for
-// the first. For a77 in a car, that is a third.
+// A finder looks for text in other texts, as strings.Index does. It looks for the rarest
+// byte of text, where strings.Index looks for the first, and so takes a third of the time
+// for a77 in a car.
 type finder struct {
 	text string
-	rare int // where that byte is
+	rare int // index of the rarest byte in text
 }
 
-// common has the most common bytes of a SearchText, about in that order.
+// common has the most frequent bytes of a SearchText, the most frequent about first.
 const common = "\n eaiotnrsl-cdumhgpfybwkvxzjq0123456789"
 
 func newFinder(text string) finder {
@@ -83,7 +83,7 @@ func newFinder(text string) finder {
 	return finder{text, rare}
 }
 
-// index returns where f's text, which is not empty, is first in s, or -1.
+// index returns the index of the first f.text in s, or -1. f.text must not be empty.
 func (f *finder) index(s string) int {
 	for from := f.rare; from < len(s); from++ {
 		i := strings.IndexByte(s[from:], f.text[f.rare])

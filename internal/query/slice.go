@@ -15,8 +15,8 @@ import (
 // the product of two overflows an int64.
 const maxSlice = 1_000_000_000
 
-// slice reads which part of the list is wanted. As in json-server 0.17, _page
-// goes before _end, and _end before _limit.
+// slice reads the parameters that slice the list. As in json-server 0.17, _page takes
+// precedence over _end, and _end over _limit.
 func (p *parser) slice() error {
 	start, errStart := Int(p.values, "_start", 0, maxSlice, 0)
 	end, errEnd := Int(p.values, "_end", 0, maxSlice, -1)
@@ -48,7 +48,7 @@ func (p *parser) slice() error {
 	return nil
 }
 
-// window returns which of total items are wanted: start to end, half-open.
+// window returns which of total items are wanted: start to end, end not included.
 func (q *Query) window(total int) (start, end int) {
 	start, end = q.start, q.end
 	if q.envelope {
@@ -58,8 +58,8 @@ func (q *Query) window(total int) (start, end int) {
 	return min(start, total), min(end, total)
 }
 
-// pages returns which page of total items is returned, and which is the last. In an
-// envelope, a page beyond the last is the last.
+// pages returns the number of the page to answer with, of a list of total items, and the
+// number of the last page. In an envelope, a page beyond the last becomes the last.
 func (q *Query) pages(total int) (page, last int) {
 	last = max(1, (total+q.size-1)/q.size)
 	if q.envelope {
@@ -68,8 +68,8 @@ func (q *Query) pages(total int) (page, last int) {
 	return q.page, last
 }
 
-// Envelope returns what an answer has before its array if the array is to be in an
-// object, as json-server 1.x has it, or else "". A } comes after the array.
+// Envelope returns the part of an answer before its array, if the answer is an object with
+// the array in it, as in json-server 1.x. Otherwise it returns "". A } follows the array.
 func (q *Query) Envelope(total int) string {
 	if !q.envelope {
 		return ""
@@ -85,16 +85,16 @@ func (q *Query) Envelope(total int) string {
 	return fmt.Sprintf(`{"first":1,"prev":%s,"next":%s,"last":%d,"pages":%[3]d,"items":%[4]d,"data":`, prev, next, last, total)
 }
 
-// Links returns the value of the Link header (RFC 8288) of a page: where the first,
-// previous, next and last page are, of a list of total items. It is "" if no page was
-// asked for. base is the URL of the list as its client knows it, without a query;
-// rawQuery is the query of the request. A page beyond the last has the last before it.
+// Links returns the value of the Link header (RFC 8288) of a page: the URLs of the first,
+// previous, next and last page of a list of total items. It is "" if no page was asked for.
+// base is the URL of the list as its client knows it, without a query; rawQuery is the query
+// of the request. The page before one that is beyond the last is the last.
 func (q *Query) Links(base, rawQuery string, total int) string {
 	if q.page == 0 {
 		return ""
 	}
 	page, last := q.pages(total)
-	values, _ := url.ParseQuery(rawQuery) // which has been read before
+	values, _ := url.ParseQuery(rawQuery) // does not fail: rawQuery has been parsed before
 	var links []string
 	link := func(rel string, page int) {
 		values.Set("_page", strconv.Itoa(page))
@@ -111,8 +111,8 @@ func (q *Query) Links(base, rawQuery string, total int) string {
 	return strings.Join(links, ", ")
 }
 
-// slice returns items start to end, half-open, of all blocks together. It copies no
-// items.
+// slice returns the items from start to end, end not included, of all blocks together. The
+// result shares the memory of blocks.
 func slice(blocks [][]*sorted.Item, start, end int) [][]*sorted.Item {
 	var pieces [][]*sorted.Item
 	for _, block := range blocks {

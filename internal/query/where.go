@@ -13,8 +13,8 @@ import (
 //
 //	{"year":{"gte":2020},"or":[{"category":{"eq":"SUV"}},{"details":{"horsepower":{"gt":400}}}]}
 //
-// All members must hold. The key of a member is a field, a part of a field's path, or one
-// of or and and, whose value is an array of such objects.
+// All members must hold. The key of a member is a field, the beginning of a field's path,
+// or "or" or "and" with an array of such objects as value.
 func (p *parser) where(text string) error {
 	value, ok := readJSON(text)
 	object, isObject := value.(map[string]any)
@@ -26,7 +26,7 @@ func (p *parser) where(text string) error {
 	return err
 }
 
-// readJSON reads a value in JSON. Its numbers are json.Number.
+// readJSON reads a value in JSON. Its numbers are of type json.Number.
 func readJSON(text string) (value any, ok bool) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
@@ -34,8 +34,8 @@ func readJSON(text string) (value any, ok bool) {
 	return value, ok
 }
 
-// whereObject returns the condition that all members of object hold. Prefix is the path
-// to the object, with a dot at its end, or "".
+// whereObject returns the condition that all members of object hold. prefix is the path of
+// the object with a dot at its end, or "" for the outermost one.
 func (p *parser) whereObject(prefix string, object map[string]any) (condition, error) {
 	var conditions []condition
 	for _, key := range slices.Sorted(maps.Keys(object)) {
@@ -85,8 +85,8 @@ func (p *parser) whereMember(prefix, key string, value any) (condition, error) {
 	return combined(all, conditions), nil
 }
 
-// whereList returns the condition that one of the objects of a list holds, or all of
-// them do. Of an empty list, none does and all do.
+// whereList returns the condition that one of the objects in a list holds, with the key
+// "or", or that all of them do. For an empty list, "or" is false and "and" is true.
 func (p *parser) whereList(prefix, key string, value any) (condition, error) {
 	list, ok := value.([]any)
 	var conditions []condition
@@ -107,8 +107,8 @@ func (p *parser) whereList(prefix, key string, value any) (condition, error) {
 	return combined(key == "or", conditions), nil
 }
 
-// scalars returns the texts and numbers of an operator's value, as parameters have them:
-// one, or for in any number in an array.
+// scalars returns the texts and numbers in the value of an operator, as parameters would
+// have them: one or, for the operator in, all elements of an array.
 func scalars(operator string, value any) (values []string, ok bool) {
 	list, isList := value.([]any)
 	if !isList || operator != "in" {

@@ -1,6 +1,6 @@
-// Package rest has what an HTTP API in JSON needs and no standard library has:
-// errors that know their answer, conditions, bodies, files, lists and routes. It does
-// not know what the API is about.
+// Package rest has what an HTTP API in JSON needs beside the standard library: errors
+// that know their answer, conditions, bodies, files, lists and routes. It does not know
+// what the API is about.
 package rest
 
 import (
@@ -13,7 +13,7 @@ import (
 )
 
 // Encode encodes v on one line, with a newline at its end. It leaves <, > and & as
-// they are, since nobody reads the result as HTML.
+// they are, since no browser reads the result as HTML.
 func Encode(v any) ([]byte, error) {
 	var line bytes.Buffer
 	encoder := json.NewEncoder(&line)
@@ -49,8 +49,8 @@ func start(w http.ResponseWriter, length, status int) {
 	w.WriteHeader(status)
 }
 
-// Header values that all answers share, and nobody changes. Set would make a slice for
-// each answer, and look at each name.
+// Header values that all answers share. They must not be changed. http.Header.Set would
+// make a slice for each answer, and check each name.
 var (
 	contentType  = []string{"application/json"}
 	cacheControl = []string{"no-cache"} // caches must ask again before they use it
@@ -61,8 +61,8 @@ var (
 )
 
 // SetHeader sets the fields of every answer, errors and those without a body included.
-// It leaves Access-Control-Allow-Origin alone if that is a key of h already: with the
-// one origin that may read the answer or, without values, with none.
+// It leaves Access-Control-Allow-Origin as it is if h has that key already: its value is
+// the one origin that may read the answer. Without a value, no origin may.
 func SetHeader(h http.Header) {
 	if _, decided := h["Access-Control-Allow-Origin"]; !decided {
 		h["Access-Control-Allow-Origin"] = anyOrigin
@@ -73,8 +73,8 @@ func SetHeader(h http.Header) {
 	h["X-Content-Type-Options"] = nosniff
 }
 
-// AddVary adds the name of a request's field to Vary, in one line with those that are
-// there (RFC 9110, section 12.5.5).
+// AddVary adds the name of a request's field to Vary (RFC 9110, section 12.5.5). All names
+// stand in one line.
 func AddVary(h http.Header, name string) {
 	if names := h["Vary"]; len(names) > 0 {
 		name = strings.Join(names, ", ") + ", " + name
@@ -82,8 +82,8 @@ func AddVary(h http.Header, name string) {
 	h["Vary"] = []string{name}
 }
 
-// SetTiming sets Server-Timing (W3C Server Timing): durations in milliseconds, to the
-// microsecond.
+// SetTiming sets Server-Timing (W3C Server Timing) to two durations: queue, until the
+// request was taken, and process, from then on. Both are in milliseconds, to the microsecond.
 func SetTiming(h http.Header, queue, process time.Duration) {
 	var text [64]byte
 	b := appendMilliseconds(append(text[:0], "queue;dur="...), queue)

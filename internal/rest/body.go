@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// ReadBody reads the body of r, which must be of one of the media types, not
-// encoded and not larger than limit bytes. How slowly it may come is up to the server. The
-// only errors are of type [*Error].
+// ReadBody reads the body of r. It must be of one of the media types types, without a
+// Content-Encoding, and at most limit bytes long. How slowly it may come is up to the
+// server. All errors are of type [*Error].
 //
 // ReadBody refuses what it can before it reads: a client that sent
 // Expect: 100-continue then never sends the body.
@@ -30,9 +30,9 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64, types ...stri
 	return readBody(w, r, limit)
 }
 
-// DiscardBody reads the body of a request that needs none. net/http watches a
-// connection only when all is read, and would not notice otherwise if the client
-// leaves.
+// DiscardBody reads the body of a request that needs none, up to limit bytes. Only when
+// the whole body has been read does net/http watch the connection, and notice that the
+// client leaves.
 func DiscardBody(w http.ResponseWriter, r *http.Request, limit int64) error {
 	if r.Body == http.NoBody || r.Body == nil {
 		return nil
@@ -41,7 +41,7 @@ func DiscardBody(w http.ResponseWriter, r *http.Request, limit int64) error {
 	return err
 }
 
-// isOneOf reports whether a Content-Type is one of types, in UTF-8.
+// isOneOf reports whether a Content-Type is one of types, with no charset but UTF-8.
 func isOneOf(contentType string, types []string) bool {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	if err != nil || !slices.Contains(types, mediaType) {
@@ -54,7 +54,7 @@ func isOneOf(contentType string, types []string) bool {
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	tooLarge := Errorf(http.StatusRequestEntityTooLarge, "The body is larger than %d bytes", limit)
 	if r.ContentLength > limit {
-		hangUp(w, r) // or the server would read some of it
+		hangUp(w, r) // otherwise the server would read some of it
 		return nil, tooLarge
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
@@ -72,8 +72,8 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	}
 }
 
-// hangUp has the connection closed behind the answer, unless it is that of other
-// requests, too: an HTTP/2 client that is told so beforehand may not wait for the answer.
+// hangUp has the connection closed after the answer, unless it is HTTP/2. There, other
+// requests use the connection, too, and a client may not wait for the answer once it knows.
 func hangUp(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor < 2 {
 		w.Header().Set("Connection", "close")

@@ -10,7 +10,7 @@ import (
 )
 
 // Conditions are the entity tags that a request is conditional on (RFC 9110, section
-// 13). A list of nothing but * matches any tag; nil stands for a field that was not
+// 13). A list that is only * matches any tag. A list is nil if its field was not
 // sent.
 type Conditions struct {
 	IfMatch, IfNoneMatch []string
@@ -21,9 +21,9 @@ func ReadConditions(r *http.Request) Conditions {
 	return Conditions{entityTags(r.Header["If-Match"]), entityTags(r.Header["If-None-Match"])}
 }
 
-// entityTags returns the members of a list, or nil if it has no lines. A tag of something
-// compressed stands for that of what was compressed. Tags of other servers may contain
-// commas; the pieces of those equal none of ours.
+// entityTags returns the entity tags in the lines of a field, or nil if there are no lines.
+// The tag of a compressed body is returned as that of the body itself. A tag of another
+// server may contain commas. Its pieces are equal to none of the tags that are made here.
 func entityTags(lines []string) []string {
 	if lines == nil {
 		return nil
@@ -35,11 +35,11 @@ func entityTags(lines []string) []string {
 	return tags
 }
 
-// gzipSuffix is how the entity tag of something compressed ends. Its bytes are others, so
-// a strong tag has to be another, too (RFC 9110, section 8.8.3.3).
+// gzipSuffix is the end of a compressed body's entity tag. A strong tag has to differ when
+// the bytes of the body do (RFC 9110, section 8.8.3.3).
 const gzipSuffix = `-gzip"`
 
-// gzipTag returns the entity tag of something compressed, by that of the thing itself.
+// gzipTag returns the entity tag of the compressed body, given that of the body itself.
 func gzipTag(etag string) string { return strings.TrimSuffix(etag, `"`) + gzipSuffix }
 
 // Check returns an error, 412, unless the content with this strong entity tag may be
@@ -54,7 +54,7 @@ func (c Conditions) Check(etag string) error {
 	return nil
 }
 
-// checkMatch returns an error, 412, unless If-Match names etag, or there is none. The
+// checkMatch returns an error, 412, if there is an If-Match that does not name etag. The
 // comparison is strong: a weak tag never matches.
 func (c Conditions) checkMatch(etag string) error {
 	switch {

@@ -17,11 +17,11 @@ type Error struct {
 	Fields  map[string]string // with 422: what is wrong with each field, by its path
 	Header  map[string]string // further header fields of the answer, such as Allow
 
-	// RetryAfter is in how many seconds asking again may help. 0: it does not help, or
-	// nobody knows.
+	// RetryAfter is the number of seconds after which asking again may help. 0: it does not
+	// help, or that is unknown.
 	RetryAfter int
 
-	// Cause is what was found, for the log. It is never sent.
+	// Cause is the error that led to this one, for the log. It is never sent.
 	Cause error
 }
 
@@ -40,8 +40,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Gone returns the error for a client that left before its request was processed. It
-// is seldom read: only a client that has closed no more than its sending side sees it.
+// Gone returns the error for a client that left before its request was processed. Only a
+// client that has closed just its sending side reads it.
 func Gone(ctx context.Context) *Error {
 	return &Error{
 		Status:     http.StatusServiceUnavailable,
@@ -59,8 +59,8 @@ type errorBody struct {
 	Errors  map[string]string `json:"errors,omitempty"` // with 422
 }
 
-// WriteError answers with err. It is the one place where an error becomes an answer:
-// of an error that is no [Error], the client learns nothing but that there was one.
+// WriteError answers with err. It is the one place where an error becomes an answer. An
+// err that is not an [Error] becomes a 500 that says nothing about it.
 func WriteError(w http.ResponseWriter, err error) {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -68,19 +68,19 @@ func WriteError(w http.ResponseWriter, err error) {
 		e = Errorf(http.StatusInternalServerError, "Internal error")
 	}
 	h := w.Header()
-	delete(h, "Etag") // which would be that of the error (RFC 9110, section 8.8.3)
+	delete(h, "Etag") // here it would be the tag of the error (RFC 9110, section 8.8.3)
 	for name, value := range e.Header {
 		h.Set(name, value)
 	}
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.RetryAfter))
 	}
-	text := cmp.Or(http.StatusText(e.Status), "Unassigned") // as simulated ones may be
+	text := cmp.Or(http.StatusText(e.Status), "Unassigned") // a simulated failure may have any status
 	WriteJSON(w, errorBody{text, e.Message, e.Status, e.Fields}, e.Status)
 }
 
-// Handle returns the handler that answers with the error of h, if there is one. An h
-// that returns an error has not begun to answer.
+// Handle returns a handler that calls h, and answers with the error that h returns, if
+// any. An h that returns an error must not have begun to answer.
 func Handle(h func(w http.ResponseWriter, r *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {

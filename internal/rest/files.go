@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// contentTypes are by extension. The operating system's opinion, which package mime
-// would ask, differs from machine to machine.
+// contentTypes are the media types of files, by extension. Package mime would ask the
+// operating system, whose answer differs from machine to machine.
 var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -20,16 +20,16 @@ var contentTypes = map[string]string{
 	".json": "application/json",
 }
 
-// policy lets a page load what this server has and nothing else, keeps it out of frames
-// of other pages, and has the browser refuse scripts that would make HTML of texts
-// (Content Security Policy Level 3, Trusted Types).
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+// policy lets a page load only what this server has. It keeps the page out of frames of
+// other pages, and has the browser refuse scripts that make HTML of texts (Content
+// Security Policy Level 3, Trusted Types).
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' http://*.localhost:*; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// AddFiles adds the routes of the files of fsys. index.html is at /, others are at their
-// names. A name that does not exist in a folder leads to the file of that folder in
-// fallbacks, if the two have the same extension. The entity tag of a file depends on its
-// content alone, so it survives a restart.
+// AddFiles adds a route for each file of fsys: / for index.html, and its name for any other.
+// fallbacks has, by folder, the file that answers for a name that is not in the folder, if
+// both have the same extension; notFound answers for all other names. The entity tag of a
+// file depends on its content alone, so it survives a restart.
 func (t Routes) AddFiles(fsys fs.FS, fallbacks map[string]string, notFound http.HandlerFunc) error {
 	folders := make(map[string]map[string]http.HandlerFunc) // handlers by folder and name
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -70,7 +70,7 @@ func (t Routes) AddFiles(fsys fs.FS, fallbacks map[string]string, notFound http.
 				continue
 			}
 			t["/{$}"] = map[string]http.HandlerFunc{"GET": func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path != "/" { // ServeMux takes /%2F for it, too
+				if r.URL.Path != "/" { // ServeMux leads /%2F here, too
 					notFound(w, r)
 					return
 				}
@@ -98,7 +98,7 @@ func fileHandler(content []byte, contentType, etag string) http.HandlerFunc {
 	}
 }
 
-// A noRanges takes out of an answer that ranges can be had.
+// A noRanges is a ResponseWriter that takes Accept-Ranges out of the answer.
 type noRanges struct{ http.ResponseWriter }
 
 func (w noRanges) WriteHeader(status int) {

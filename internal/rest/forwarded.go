@@ -9,8 +9,8 @@ import (
 
 // URL returns the URL of a path of this server as r's client knows it, without query. A
 // proxy that has changed scheme, host or the beginning of the path says so in
-// X-Forwarded-Proto, -Host and -Prefix. Of several values the first is the client's; a
-// value that makes no sense is ignored. Without any host (HTTP/1.0) it is the path alone.
+// X-Forwarded-Proto, -Host and -Prefix. Of several values the first is the client's; an
+// invalid value is ignored. If no host is known (HTTP/1.0), URL returns the path alone.
 func URL(r *http.Request, path string) string {
 	u := url.URL{Scheme: "http", Host: r.Host, Path: Path(r, path)}
 	if r.TLS != nil {
@@ -38,8 +38,8 @@ func Path(r *http.Request, p string) string {
 	return prefix + p
 }
 
-// pathCharacters may stand in a path without being escaped (RFC 3986, section 3.3), but for
-// those that are rare and could be mistaken.
+// pathCharacters may stand in a path without being escaped (RFC 3986, section 3.3). Rare
+// ones that could be taken for something else are left out.
 const pathCharacters = "/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~@:+"
 
 // forwarded returns the first value of a header field that a proxy has set.

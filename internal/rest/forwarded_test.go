@@ -50,9 +50,9 @@ func TestURL(t *testing.T) {
 // TestSlashAtTheEnd is as if it were not there, and nothing is redirected.
 func TestSlashAtTheEnd(t *testing.T) {
 	handler := Routes{
-		"/{$}":       {"GET": func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("root")) }},
-		"/cars":      {"GET": func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("list")) }},
-		"/cars/{id}": {"GET": func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(r.PathValue("id") + r.URL.Path)) }},
+		"/{$}":         {"GET": func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("root")) }},
+		"/cars":        {"GET": func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("list")) }},
+		"/cars/{name}": {"GET": func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(r.PathValue("name") + r.URL.Path)) }},
 	}.Handler(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) }, "")
 	for path, want := range map[string]string{
 		"/": "root", "/cars": "list", "/cars/": "list", "/cars/1": "1/cars/1", "/cars/1/": "1/cars/1", "/cars/a%2Fb/": "a/b/cars/a/b",
@@ -61,6 +61,23 @@ func TestSlashAtTheEnd(t *testing.T) {
 		rec := httptest.NewRecorder()
 		handler.ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
 		if got := rec.Body.String(); got != want || rec.Code >= 300 && rec.Code < 400 {
+			t.Errorf("%s: got %d %q, want %q", path, rec.Code, got, want)
+		}
+	}
+}
+
+// TestNumberedRoute leads numbers, and nothing else, past ServeMux.
+func TestNumberedRoute(t *testing.T) {
+	handler := Routes{"/cars/{id}": {"GET": func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(r.PathValue("id") + "," + r.URL.Path + "," + r.Pattern))
+	}}}.Handler(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) }, "")
+	for path, want := range map[string]string{
+		"/cars/17": ",/cars/17,GET /cars/{id}", "/cars/x": "x,/cars/x,GET /cars/{id}", "/cars/%31": "1,/cars/1,GET /cars/{id}",
+		"/cars/17/": "17,/cars/17,GET /cars/{id}", "/cars/": "", "/other/17": "", "/17": "", "//cars/17": "",
+	} {
+		rec := httptest.NewRecorder()
+		handler.ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
+		if got := rec.Body.String(); got != want {
 			t.Errorf("%s: got %d %q, want %q", path, rec.Code, got, want)
 		}
 	}

@@ -10,28 +10,29 @@ import (
 	"runtime"
 )
 
-// How long lists are sent, in bytes.
+// Lengths of lists, in bytes, that decide how they are sent.
 const (
 	// minGzip is the length from which a list is worth compressing: below it, it fits into
 	// one packet anyway.
 	minGzip = 1 << 10
 
 	// maxBuffered is the length up to which a list is compressed as a whole, so that its
-	// length is known beforehand. A longer one would take too much memory for as long as the
-	// client likes.
+	// compressed length is known before it is sent. A longer one would take too much memory
+	// for as long as its client takes to read.
 	maxBuffered = 256 << 10
 
-	// pieceSize is how much of a list is put together, compressed and sent at once.
-	pieceSize = 64 << 10
+	// pieceSize is how much of a list is put together, compressed and sent at once. Each
+	// client that does not read holds as much.
+	pieceSize = 16 << 10
 )
 
-// gzipWriters are all that compress lists: each takes 1.2 MB for as long as the client
-// takes to read. A list for which there is none is sent as it is.
+// gzipWriters holds all writers that compress lists. Each takes 1.2 MB for as long as a
+// client reads. If none is free, a list is sent without compression.
 var gzipWriters = func() chan *gzip.Writer {
 	const most = 32
 	writers := make(chan *gzip.Writer, most)
 	for range most {
-		writers <- nil // made when it is needed
+		writers <- nil // a writer is made when it is first needed
 	}
 	return writers
 }()

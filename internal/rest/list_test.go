@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"testing"
+	"testing/synctest"
 )
 
 // numbers yields n texts of 100 characters.
@@ -56,7 +57,7 @@ func checkList(t *testing.T, rec *httptest.ResponseRecorder, envelope string, n 
 
 func TestLists(t *testing.T) {
 	for _, envelope := range []string{"", `{"pages":1,"data":`} {
-		for _, n := range []int{0, 1, 2, 5, 20, 655, 656, 657, 2000, 10_000} {
+		for _, n := range []int{0, 1, 2, 5, 20, 161, 162, 163, 2000, 10_000} {
 			for _, accepts := range []string{"", "gzip"} {
 				r := httptest.NewRequest("GET", "/", nil)
 				r.Header.Set("Accept-Encoding", accepts)
@@ -152,5 +153,51 @@ func TestErrors(t *testing.T) {
 		if got := fmt.Sprint(rec.Code, " ", special, " ", rec.Body); got != test.want+"\n" {
 			t.Errorf("%v: got %s, want %s", test.err, got, test.want)
 		}
+	}
+}
+
+// TestListsTakeTurns: a long list is measured and put together only in its turn. A short
+// one needs none.
+func TestListsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := turns
+		defer func() { turns = all }()
+		turns = make(chan struct{}, 1)
+		for _, accepts := range []string{"", "gzip"} {
+			turns <- struct{}{} // another list has the only turn
+			read := 0
+			counted := func(yield func([]byte) bool) {
+				for element := range numbers(10_000) {
+					if read++; !yield(element) {
+						return
+					}
+				}
+			}
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Accept-Encoding", accepts)
+			rec := httptest.NewRecorder()
+			ended := make(chan bool)
+			go func() { WriteList(rec, r, "", counted); close(ended) }()
+			synctest.Wait()
+			if read > 1000 {
+				t.Errorf("accepting %q: %d elements were read without a turn", accepts, read)
+			}
+			rec2 := httptest.NewRecorder()
+			WriteList(rec2, httptest.NewRequest("GET", "/", nil), "", numbers(150))
+			checkList(t, rec2, "", 150)
+			<-turns
+			<-ended
+			checkList(t, rec, "", 10_000)
+			if len(turns) != 0 {
+				t.Errorf("accepting %q: a turn was not given back", accepts)
+			}
+		}
+	})
+}
+
+// TestCompressedListsAreNotMeasured beyond what decides how they are sent.
+func TestCompressedListsAreNotMeasured(t *testing.T) {
+	if got := length("", numbers(1<<20), maxBuffered); got <= maxBuffered || got > maxBuffered+1000 {
+		t.Errorf("got %d, want little more than %d", got, maxBuffered)
 	}
 }

@@ -15,12 +15,12 @@ import (
 	"cars/internal/rest"
 )
 
-// MaxDelay bounds the processing time that can be asked for, so that the server's write
-// timeout can leave room for the longest.
+// MaxDelay is the longest processing time that can be asked for. The server's write
+// timeout leaves room for it.
 const MaxDelay = time.Minute
 
-// Settings are those of a server. With Delay 0 nothing is simulated: no request waits, and
-// none fails.
+// Settings are the settings of a server. With Delay 0 nothing is simulated: no request
+// waits, and no request fails.
 type Settings struct {
 	Delay  time.Duration // processing time of a request that asks for none, 0 to MaxDelay
 	Jitter time.Duration // up to this much more, uniformly at random; 0 to MaxDelay
@@ -41,13 +41,13 @@ func (s Settings) Check() error {
 		return fmt.Errorf("invalid value %q for flag -delay: must be from 0 to 1m", s.Delay)
 	case s.Jitter < 0 || s.Jitter > MaxDelay:
 		return fmt.Errorf("invalid value %q for flag -jitter: must be from 0 to 1m", s.Jitter)
-	case !(s.Fail >= 0 && s.Fail <= 1): // NaN is not, either
+	case !(s.Fail >= 0 && s.Fail <= 1): // this is true for NaN, too
 		return fmt.Errorf("invalid value \"%v\" for flag -fail: must be from 0 to 1", s.Fail)
 	}
 	return nil
 }
 
-// Useless returns the flags that have no effect.
+// Useless returns the flags that are set but have no effect, since Delay is 0.
 func (s Settings) Useless() (flags []string) {
 	if s.Delay == 0 && s.Jitter > 0 {
 		flags = append(flags, "-jitter")
@@ -61,13 +61,13 @@ func (s Settings) Useless() (flags []string) {
 // Asked is what a request asks for. The zero value asks for nothing.
 type Asked struct {
 	delay *time.Duration // its own processing time
-	fail  int            // the status with which it is to fail, untouched, after that; 0 for none
-	Never bool           // neither to wait nor to fail, as one that has done so already
+	fail  int            // the status with which it fails after that time, unprocessed; 0 for none
+	Never bool           // not to wait and not to fail, because it has done so already
 }
 
 // Read reads what r asks for in its query: _delay, in milliseconds, and _fail.
 func Read(r *http.Request) (asked Asked, err error) {
-	if r.URL.RawQuery == "" { // as in nearly all requests for one item
+	if r.URL.RawQuery == "" { // true of nearly all requests for one item
 		return asked, nil
 	}
 	values, err := query.Values(r.URL.RawQuery)
@@ -85,7 +85,7 @@ func Read(r *http.Request) (asked Asked, err error) {
 	return asked, err
 }
 
-// After asks for a processing time.
+// After returns what a request for that processing time asks for.
 func After(delay time.Duration) Asked { return Asked{delay: &delay} }
 
 // AsksForDelay reports whether r may ask for a processing time.

@@ -1,11 +1,11 @@
 package sorted
 
-// A History is the lists that were before, by their names. They share most items with
-// each other and with the newest, so that it takes memory only for items that were
-// replaced or deleted. The zero value is empty.
+// A History holds earlier lists, by name. They share most items with each other and with
+// the newest list, so a History takes memory only for items that were replaced or deleted.
+// The zero value is empty.
 type History struct {
 	past    []past // from the oldest on
-	changes int    // of all in past
+	changes int    // the sum of the changes in past
 }
 
 type past struct {
@@ -14,15 +14,15 @@ type past struct {
 	changes int // items that differ in the next list
 }
 
-// How far a History goes back: so many lists, and so many changed items. With items of
-// 1 kB that is some 15 MB, and 60 if lists are of a million items.
+// A History goes back as far as both of these allow: the number of lists, and of changed
+// items. With items of 1 kB it takes some 15 MB; 60 MB if lists have a million items.
 const (
 	maxPast    = 1000
 	maxChanges = 10_000
 )
 
-// Add adds a list whose place another takes. A change of more items than are to
-// be remembered leaves nothing to go back to.
+// Add adds a list that next replaces. If the two differ in more than maxChanges items, the
+// History is empty afterwards.
 func (h *History) Add(name string, list, next List) {
 	p := past{name: name, list: list}
 	for range Changes(list, next) {
@@ -35,12 +35,12 @@ func (h *History) Add(name string, list, next List) {
 	h.changes += p.changes
 	for len(h.past) > maxPast || h.changes > maxChanges {
 		h.changes -= h.past[0].changes
-		h.past[0] = past{} // or the array would keep it alive
+		h.past[0] = past{} // otherwise the array would keep it alive
 		h.past = h.past[1:]
 	}
 }
 
-// Find returns the list of that name, if it is known.
+// Find returns the list of that name, and whether the History has it.
 func (h *History) Find(name string) (list List, found bool) {
 	for i := len(h.past) - 1; i >= 0; i-- {
 		if h.past[i].name == name {

@@ -2,12 +2,12 @@ package sorted
 
 import "iter"
 
-// MaxID is the largest ID that an item may have: JavaScript is not certain of
+// MaxID is the largest ID that an item may have: JavaScript cannot represent all
 // larger integers (RFC 7493, section 2.2).
 const MaxID = 1<<53 - 1
 
-// An Item is what lists hold: something with an ID, and all about it that is worth
-// computing only once. Nobody changes an item once it is in a list.
+// An Item is an element of a List: something with an ID, and all about it that is worth
+// computing only once. An item never changes once it is in a list.
 type Item struct {
 	ID     int    // 1 to MaxID
 	Line   []byte // its JSON on one line, and a newline

@@ -1,12 +1,13 @@
 // Package sorted has the list of items that never changes, and the queue of what is
 // due.
 //
-// Whoever holds a list may read it, without a lock, for as long as it likes. Putting in
+// Any goroutine may read a list, without a lock and for as long as it likes. Putting in
 // an item makes another list, which shares all but a few hundred places with the first.
 // [Changes] finds what differs between two lists, and passes over what they share.
 package sorted
 
 import (
+	"bytes"
 	"cmp"
 	"iter"
 	"maps"
@@ -14,9 +15,9 @@ import (
 	"sort"
 )
 
-// A List holds items by ascending ID. No two have the same. The zero value is empty.
+// A List holds items by ascending ID. No two have the same ID. The zero value is empty.
 type List struct {
-	blocks [][]*Item // none is empty, and none is written to once it is here
+	blocks [][]*Item // no block is empty, and none changes once it is here
 	length int
 	hash   uint64
 }
@@ -25,8 +26,8 @@ type List struct {
 // of blocks: at 512, up to 4 KiB of pointers and, for a million items, 46 KiB.
 const blockSize = 512
 
-// NewList returns a list of items, which are by ascending ID. From now on they must only
-// be read.
+// NewList returns a list of items, which must be in ascending order of ID. Do not change the
+// slice or the items afterwards.
 func NewList(items []*Item) List {
 	l := List{blocks: slices.Collect(slices.Chunk(items, blockSize)), length: len(items)}
 	for _, item := range items {
@@ -38,11 +39,11 @@ func NewList(items []*Item) List {
 // Len returns the number of items.
 func (l List) Len() int { return l.length }
 
-// Hash returns the sum of the items' hashes. Two lists that differ have different ones,
-// but for one pair in 2^64.
+// Hash returns the sum of the items' hashes. Two lists that differ have the same hash with
+// a probability of 2^-64.
 func (l List) Hash() uint64 { return l.hash }
 
-// Blocks returns the items in pieces, which must only be read.
+// Blocks returns the items in pieces. Do not change them.
 func (l List) Blocks() [][]*Item { return l.blocks }
 
 // All yields the items by ascending ID.
@@ -89,7 +90,7 @@ func (l List) Put(item *Item) List {
 	l.length++
 	last := len(l.blocks) - 1
 	switch {
-	case last < 0, b == last && i == blockSize: // IDs that only ascend fill their blocks
+	case last < 0, b == last && i == blockSize: // so IDs that only ascend fill their blocks
 		return l.splice(last+1, 0, []*Item{item})
 	case len(l.blocks[b]) < blockSize:
 		return l.splice(b, 1, slices.Concat(l.blocks[b][:i], []*Item{item}, l.blocks[b][i:]))
@@ -113,8 +114,8 @@ func (l List) Delete(id int) List {
 	return l.splice(b, 1, slices.Concat(l.blocks[b][:i], l.blocks[b][i+1:]))
 }
 
-// find returns where the item with that ID is, or else where it would be: in
-// which block, at which index.
+// find returns the place of the item with that ID, or the place where it would be: the
+// block, and the index in the block.
 func (l List) find(id int) (block, index int, found bool) {
 	if len(l.blocks) == 0 {
 		return 0, 0, false
@@ -127,16 +128,16 @@ func (l List) find(id int) (block, index int, found bool) {
 	return block, index, found
 }
 
-// splice returns l with other blocks in the place of n from index b on.
+// splice returns l with blocks in the place of the n blocks from index b on.
 func (l List) splice(b, n int, blocks ...[]*Item) List {
 	l.blocks = slices.Concat(l.blocks[:b], blocks, l.blocks[b+n:])
 	return l
 }
 
-// Changes yields what differs between two lists, by ascending ID: the item before, nil if
-// there was none, and the item after, nil if there is none any more. It passes over the
-// blocks that both lists share, so the changes of a list of a million items take as long
-// as a look at its two thousand blocks.
+// Changes yields what differs between two lists, by ascending ID: the item in before and the
+// item in after, nil for the one that is missing. It passes over the blocks that both
+// lists share, so for lists of a million items it takes hardly longer than a look at two
+// thousand blocks.
 func Changes(before, after List) iter.Seq2[*Item, *Item] {
 	return func(yield func(before, after *Item) bool) {
 		a, b := cursor{blocks: before.blocks}, cursor{blocks: after.blocks}
@@ -158,11 +159,16 @@ func Changes(before, after List) iter.Seq2[*Item, *Item] {
 				a.next()
 				b.next()
 			}
-			if old != now && !yield(old, now) {
+			if !same(old, now) && !yield(old, now) {
 				return
 			}
 		}
 	}
+}
+
+// same reports whether two items, each of which may be nil, have the same content.
+func same(a, b *Item) bool {
+	return a == b || a != nil && b != nil && a.Hash == b.Hash && bytes.Equal(a.Line, b.Line)
 }
 
 // A cursor is a place in a list: an index into the first of the blocks that are left.

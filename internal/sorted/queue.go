@@ -18,7 +18,7 @@ type Queue struct {
 type entry struct {
 	value   any
 	due     time.Time
-	arrival int // breaks ties: of two that are due together, the first to come goes first
+	arrival int // of two entries that are due together, the lower arrival goes first
 }
 
 // NewQueue returns an empty queue.
@@ -31,8 +31,8 @@ func NewQueue() *Queue {
 // Len returns the number of values.
 func (q *Queue) Len() int { return len(q.entries) }
 
-// C returns the channel that receives when the first value is due. It is nil, so that a
-// select passes over it, while there is none.
+// C returns the channel on which the timer sends when the first value is due. It is nil
+// while the queue is empty, so that a select passes over it.
 func (q *Queue) C() <-chan time.Time {
 	if len(q.entries) == 0 {
 		return nil
@@ -40,7 +40,7 @@ func (q *Queue) C() <-chan time.Time {
 	return q.timer.C
 }
 
-// Push puts in a value that is due in that time from now on.
+// Push puts in a value that is due when wait has passed since now.
 func (q *Queue) Push(value any, now time.Time, wait time.Duration) {
 	due := now.Add(wait)
 	if len(q.entries) == 0 || due.Before(q.entries[0].due) {
@@ -50,8 +50,8 @@ func (q *Queue) Push(value any, now time.Time, wait time.Duration) {
 	q.arrived++
 }
 
-// PopDue takes out the value that is due next, if it is due by now. If not, it sets the
-// timer.
+// PopDue takes out the value that is due next, if it is due at the time now. If it is not,
+// PopDue sets the timer.
 func (q *Queue) PopDue(now time.Time) (value any, ok bool) {
 	if len(q.entries) == 0 {
 		return nil, false
@@ -89,7 +89,7 @@ func (e entries) Less(i, j int) bool {
 func (e *entries) Pop() any {
 	last := len(*e) - 1
 	x := (*e)[last]
-	(*e)[last] = entry{} // or the slice would keep it alive
+	(*e)[last] = entry{} // otherwise the slice would keep it alive
 	*e = (*e)[:last]
 	return x
 }

@@ -6,24 +6,24 @@ import (
 	"slices"
 )
 
-// A Key is what items are sorted by: a number or a text of their value, or, if it has
-// neither, their ID.
+// A Key is what items are sorted by: a number or a text of their value. If Number and Text
+// are nil, it is their ID.
 type Key struct {
 	Number     func(v any) *int
 	Text       func(v any) *string
 	Descending bool
 }
 
-// A ranked is an item and what it is sorted by at present: a number that is less for
-// items that come earlier. To compare two that way needs no look at the items, which are
+// A ranked is an item and its rank by the key of the moment: a number that is less for
+// items that come earlier. Comparing ranks needs no look at the items, which are spread
 // all over the memory.
 type ranked struct {
 	rank uint64
 	item *Item
 }
 
-// rank returns the rank of item by the key. Of a text it takes only a few bytes, from
-// offset on.
+// rank returns the rank of item by the key. The rank of a text depends on a few of its
+// bytes only, from offset on.
 func (k *Key) rank(item *Item, offset int) uint64 {
 	var rank uint64
 	switch {
@@ -41,8 +41,8 @@ func (k *Key) rank(item *Item, offset int) uint64 {
 	return rank
 }
 
-// textBytes is how many bytes of a text there are in its rank. Below them is how many
-// of these the text has, or more if it is longer.
+// textBytes is the number of bytes of a text in its rank. The lowest byte of the rank is
+// the number of these bytes that the text has, or more if it is longer.
 const (
 	textBytes = 7
 	more      = textBytes + 1
@@ -77,10 +77,10 @@ type Selection struct {
 	n       int
 	entries []ranked // with ranks by the first key
 	bound   uint64   // the greatest rank of the first n; meaningful if full
-	full    bool     // there were n, so that an item beyond the bound is not among them
+	full    bool     // there are n already, so an item beyond bound is not among the first n
 }
 
-// NewSelection returns an empty selection for n items, 1 at least.
+// NewSelection returns an empty selection of the first n items; n is at least 1.
 func NewSelection(keys []Key, n int) *Selection {
 	return &Selection{keys: append(slices.Clip(keys), Key{}), n: n}
 }
@@ -93,8 +93,8 @@ func (s *Selection) Add(items []*Item) {
 		if s.full && rank > s.bound {
 			continue
 		}
-		// There is room for as many items as are kept, and for 1,000 at least, so that
-		// each costs a few comparisons, whatever order they come in.
+		// Beyond the n that are kept, there is room for as many more, and for at least
+		// 1,000: so each item costs a few comparisons, whatever order they come in.
 		if len(s.entries)-s.n >= max(s.n, 1000) {
 			s.prune()
 			if rank > s.bound {
@@ -102,13 +102,13 @@ func (s *Selection) Add(items []*Item) {
 			}
 		}
 		if len(s.entries) == cap(s.entries) {
-			s.entries = slices.Grow(s.entries, max(64, len(s.entries))) // append would add a quarter
+			s.entries = slices.Grow(s.entries, max(64, len(s.entries))) // append would make room for only a quarter more
 		}
 		s.entries = append(s.entries, ranked{rank, item})
 	}
 }
 
-// prune leaves no more than the first n.
+// prune drops all entries but the first n.
 func (s *Selection) prune() {
 	s.arrange(s.entries, 0, 0, s.n-1, s.n)
 	s.entries = s.entries[:s.n]
@@ -125,8 +125,8 @@ func (s *Selection) Merge(other *Selection) {
 	s.entries = append(s.entries, other.entries...)
 }
 
-// Slice returns the items from start to end, half-open, up to n and to as many as were
-// added. Nothing can be added after that.
+// Slice returns the items from start to end, end not included. end is at most n, and at
+// most the number of items that were added. Call no other method afterwards.
 func (s *Selection) Slice(start, end int) []*Item {
 	s.arrange(s.entries, 0, 0, start, end)
 	items := make([]*Item, 0, end-start)
@@ -136,7 +136,7 @@ func (s *Selection) Slice(start, end int) []*Item {
 	return items
 }
 
-// setRanks ranks entries by a key, and texts from offset on.
+// setRanks sets the ranks of entries to those by keys[level], of texts from offset on.
 func (s *Selection) setRanks(entries []ranked, level, offset int) {
 	key := &s.keys[level]
 	for i := range entries {
@@ -144,12 +144,13 @@ func (s *Selection) setRanks(entries []ranked, level, offset int) {
 	}
 }
 
-// arrange moves entries such that those from start to end, half-open, are where they
-// would be if all were sorted, after all that come before them. The entries have their
-// ranks by key level, and texts by those from offset on. arrange changes the ranks.
+// arrange moves the entries that belong from start to end, end not included, to where they
+// would be if all were sorted. Those that come before them stand before them, unsorted.
+// The entries must have their ranks by keys[level], of texts from offset on. arrange
+// changes the ranks.
 //
-// It is multikey quicksort (Bentley and Sedgewick, 1997) that leaves out what is not
-// asked for. Pivots are random, so that no order of the items makes it slow.
+// It is multikey quicksort (Bentley and Sedgewick, 1997), but sorts only what is asked
+// for. Pivots are random, so that no order of the items makes it slow.
 func (s *Selection) arrange(entries []ranked, level, offset, start, end int) {
 	for len(entries) > 1 && start < len(entries) && end > 0 {
 		less, greater, pivot := split(entries)
@@ -167,14 +168,14 @@ func (s *Selection) arrange(entries []ranked, level, offset, start, end int) {
 	}
 }
 
-// split moves entries such that those with a rank less than pivot, one of their ranks,
-// come first, and those from greater on have a greater one.
+// split chooses one of the ranks as pivot, and moves the entries: first the ones of lower
+// rank, from less on the ones of the same rank, and from greater on the ones of higher rank.
 func split(entries []ranked) (less, greater int, pivot uint64) {
 	if len(entries) > 10_000 {
-		runtime.Gosched() // for this takes some 30 µs
+		runtime.Gosched() // what follows takes some 30 µs
 	}
 	pivot = entries[len(entries)/2].rank
-	if len(entries) > 50 { // below, a bad pivot costs little
+	if len(entries) > 50 { // with fewer, a bad pivot costs little
 		a, b, c := pick(entries), pick(entries), pick(entries)
 		pivot = max(min(a, b), min(max(a, b), c)) // the median of three
 	}

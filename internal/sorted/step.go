@@ -5,11 +5,12 @@ import (
 	"strconv"
 )
 
-// AppendStep appends what is to be told of the way from one list to another, as far as
-// matches holds: an object such as {"put":[{…}],"delete":[7]}, as a line of the file has
-// it. An item that has come to match, or has changed and matches still, is put. One that
-// matches no longer is among the deleted. If that is nothing, it appends nothing. fits
-// tells that the object has no more than most bytes; nothing is appended otherwise.
+// AppendStep appends the changes from before to after of the items for which matches is
+// true: an object such as {"put":[{…}],"delete":[7]}, as in a line of the file. put has each
+// item that matches, and is new, has changed or did not match before. delete has the ID of
+// each item that matched before, and is gone or does not match after. If there are no such
+// changes, it appends nothing. If the object is longer than most bytes, it appends nothing
+// and fits is false.
 func AppendStep(b []byte, before, after List, matches func(*Item) bool, most int) (step []byte, fits bool) {
 	start := len(b)
 	b = append(b, `{"put":[`...)
@@ -18,7 +19,7 @@ func AppendStep(b []byte, before, after List, matches func(*Item) bool, most int
 		matched := old != nil && matches(old)
 		if now == nil || !matches(now) {
 			deletes = deletes || matched
-		} else if !matched || !bytes.Equal(old.Line, now.Line) {
+		} else {
 			b = append(append(b, now.JSON()...), ',')
 		}
 		if len(b)-start > most {

@@ -47,46 +47,42 @@ type Cluster struct {
 	commits  chan Commit   // the owner sends, run receives, Close closes; has room for the one commit under way
 	confirms chan struct{} // the owner sends, run receives; has room for the one confirmation under way
 	events   chan Event    // run sends, the owner receives
-	outcomes chan outcome  // goroutines that commit send, run receives
-	answers  chan question // goroutines that ask send, run receives
-	steps    chan step     // the goroutine that follows sends, run receives; each has one of its own
-	cleaned  chan error    // the goroutine that cleans sends, run receives
+	found    chan func()   // goroutines beside run send what run is to do with what they have found
 	done     chan struct{} // run closes
 
 	// Of the goroutine in run.
-	state      State
-	stored     value                      // what stands in etcd at the state's key
-	revision   int64                      // that put it there
-	seen       int64                      // up to which the watch has brought everything
-	writing    map[string]*sorted.Builder // generations that others write, if all of them was seen
-	reloading  bool                       // the state is to be loaded: what the watch brought did not suffice
-	unfollow   context.CancelFunc         // ends the goroutine that follows
-	followedAt time.Time
-	outbox     []Event       // for the owner, who may be busy
-	pending    *pending      // the commit under way; nil if there is none
-	staged     *staged       // a generation that waits for its commit
-	batches    int           // how many there were
-	took       time.Duration // by the last transaction
-	turn       *time.Timer   // fires when the commit under way may be sent
-	wonAt      time.Time     // when this program has committed last
-	beatenAt   time.Time     // when another has
-	questions  []question    // that are answered, and wait for the watch
-	asking     int           // questions without an answer
-	askedAt    time.Time
-	cleanAt    time.Time // when to look for leftovers; zero: no need
-	cleaning   bool
-	told       string // what an operator was told last
-	closing    bool
+	state     State
+	stored    value                      // what stands in etcd at the state's key
+	revision  int64                      // that put it there
+	heard     int64                      // the highest revision of a state that etcd has told of
+	seen      int64                      // up to which the watch has brought everything
+	writing   map[string]*sorted.Builder // generations that others write, if all of them was seen
+	reloading bool                       // the state is to be loaded: what the watch brought did not suffice
+	follower  *follower                  // the goroutine that watches
+	outbox    []Event                    // for the owner, who may be busy
+	pending   *pending                   // the commit under way; nil if there is none
+	staged    *staged                    // a generation that waits for its commit
+	batches   int                        // how many there were
+	took      time.Duration              // by the last transaction
+	turn      *time.Timer                // fires when the commit under way may be sent
+	wonAt     time.Time                  // when this program has committed last
+	beatenAt  time.Time                  // when another has
+	questions []question                 // that are answered, and wait for the watch
+	asking    int                        // questions without an answer
+	askedAt   time.Time
+	cleanAt   time.Time // when to look for leftovers; zero: no need
+	cleaning  bool
+	told      string // what an operator was told last
+	closing   bool
 
 	// For other goroutines.
-	freshAt    atomic.Int64          // Unix time in ns at which the state was current
-	failure    atomic.Pointer[error] // why nothing can be stored
-	metrics    atomic.Pointer[clusterMetrics]
-	conflicts  atomic.Uint64
-	committed  atomic.Uint64
-	confirmed  atomic.Uint64
-	reloads    atomic.Uint64
-	initialize sync.Once
+	freshAt   atomic.Int64          // Unix time in ns at which the state was current
+	failure   atomic.Pointer[error] // why nothing can be stored
+	metrics   atomic.Pointer[clusterMetrics]
+	conflicts atomic.Uint64
+	committed atomic.Uint64
+	confirmed atomic.Uint64
+	reloads   atomic.Uint64
 }
 
 // ClusterOptions say how etcd is used.
@@ -117,18 +113,6 @@ type clusterMetrics struct {
 	requests        *ops.Counters
 }
 
-// A question is whether the state is current. It is answered by the revision of the
-// newest state, and settled when the watch has brought that.
-type question struct {
-	owner    bool // it is the owner's
-	asked    time.Time
-	known    int64 // the revision of the state that was here then
-	revision int64 // the answer
-	err      error // or why there is none
-	answered time.Time
-	deadline time.Time
-}
-
 // OpenCluster connects to etcd and returns what is there. If there is nothing, one
 // of all programs that try puts in the initial state.
 func OpenCluster(options ClusterOptions) (*Cluster, State, error) {
@@ -147,9 +131,7 @@ func OpenCluster(options ClusterOptions) (*Cluster, State, error) {
 		commits:  make(chan Commit, 1),
 		confirms: make(chan struct{}, 1),
 		events:   make(chan Event, 8),
-		outcomes: make(chan outcome),
-		answers:  make(chan question),
-		cleaned:  make(chan error),
+		found:    make(chan func()),
 		done:     make(chan struct{}),
 		writing:  make(map[string]*sorted.Builder),
 		turn:     time.NewTimer(0),
@@ -162,10 +144,10 @@ func OpenCluster(options ClusterOptions) (*Cluster, State, error) {
 		c.cancel()
 		return nil, State{}, err
 	}
-	c.state, c.stored, c.revision, c.seen = s.state, s.stored, s.revision, s.seen
+	c.state, c.stored, c.revision, c.heard, c.seen = s.state, s.stored, s.revision, s.revision, s.seen
 	c.freshAt.Store(s.asked.UnixNano())
 	c.cleanAt = time.Now().Add(c.options.times.leftovers / 2)
-	c.follow()
+	c.follow(false)
 	go c.run()
 	return c, c.state, nil
 }
@@ -177,7 +159,7 @@ func (c *Cluster) open() (*snapshot, error) {
 		s, err := c.load(c.ctx, sorted.List{}, c.options.times.impatient)
 		if err == nil && s.revision == 0 {
 			name := c.name + "-0"
-			o := c.transact(c.ctx, Commit{After: c.options.Initial}, name, value{Generation: name}, 0, nil, c.options.times.patience)
+			o := c.transact(Commit{After: c.options.Initial}, name, value{Generation: name}, 0, nil, c.options.times.patience)
 			if err = o.err; err == nil {
 				continue // this program has made it, or another
 			}
@@ -259,16 +241,10 @@ func (c *Cluster) run() {
 		case commit, ok := <-c.commits:
 			c.begin(commit, ok)
 		case <-c.turn.C: // settle sends
-		case o := <-c.outcomes:
-			c.ended(o)
 		case <-c.confirms:
 			c.ask(true)
-		case q := <-c.answers:
-			c.answered(q)
-		case s := <-c.steps:
-			c.followed(s)
-		case err := <-c.cleaned:
-			c.swept(err)
+		case f := <-c.found:
+			f()
 		case <-tick.C:
 			c.tick()
 		}
@@ -292,10 +268,17 @@ func (c *Cluster) next() (chan<- Event, Event) {
 
 func (c *Cluster) report(e Event) { c.outbox = append(c.outbox, e) }
 
-// spawn runs f beside run.
-func (c *Cluster) spawn(f func()) {
-	c.others.Add(1)
-	go func() { defer c.others.Done(); f() }()
+// find has run do what f returns. f itself is called beside run, and may wait.
+func (c *Cluster) find(f func() func()) {
+	c.others.Go(func() { c.tellRun(c.ctx, f()) })
+}
+
+// tellRun has run do f, unless ctx is done first.
+func (c *Cluster) tellRun(ctx context.Context, f func()) {
+	select {
+	case c.found <- f:
+	case <-ctx.Done():
+	}
 }
 
 // patience is how long etcd may take to answer. While it is known not to answer, nobody
@@ -316,10 +299,12 @@ func (c *Cluster) tick() {
 	}
 	if !c.cleaning && !c.cleanAt.IsZero() && now.After(c.cleanAt) {
 		c.cleaning, c.cleanAt = true, time.Time{}
-		c.spawn(func() {
-			select {
-			case c.cleaned <- c.clean():
-			case <-c.ctx.Done():
+		c.find(func() func() {
+			err := c.clean()
+			return func() {
+				if c.cleaning = false; err != nil {
+					c.cleanSoon(c.options.times.leftovers)
+				}
 			}
 		})
 	}
@@ -331,74 +316,6 @@ func (c *Cluster) cleanSoon(after time.Duration) {
 		c.cleanAt = at
 	}
 }
-
-func (c *Cluster) swept(err error) {
-	c.cleaning = false
-	if err != nil {
-		c.cleanSoon(c.options.times.leftovers)
-	}
-}
-
-// ask asks etcd for the revision of the newest state.
-func (c *Cluster) ask(owner bool) {
-	now := time.Now()
-	q := question{owner: owner, asked: now, known: c.revision, deadline: now.Add(c.patience())}
-	c.asking++
-	c.askedAt = now
-	c.spawn(func() {
-		ctx, cancel := context.WithDeadline(c.ctx, q.deadline)
-		defer cancel()
-		var kv *etcd.KeyValue
-		if kv, q.err = c.readState(ctx, 0); q.err == nil {
-			q.revision = kv.ModRevision
-		}
-		select {
-		case c.answers <- q:
-		case <-c.ctx.Done():
-		}
-	})
-}
-
-func (c *Cluster) answered(q question) {
-	c.asking--
-	q.answered = time.Now()
-	if q.err == nil && q.revision < q.known {
-		c.reload() // an older state than one that was seen before: from a backup
-	}
-	c.questions = append(c.questions, q)
-}
-
-// settle tells the owner what is certain by now.
-func (c *Cluster) settle() {
-	now := time.Now()
-	c.settlePending(now)
-	kept := c.questions[:0]
-	for _, q := range c.questions {
-		switch {
-		case q.err == nil && c.has(q.revision):
-			c.fine(q.asked)
-			c.confirmed.Add(1)
-		case q.err == nil && now.Before(q.deadline):
-			if now.Sub(q.answered) > c.options.times.impatient && now.Sub(c.followedAt) > c.options.times.impatient && !c.reloading {
-				c.follow() // the watch brings nothing
-			}
-			kept = append(kept, q)
-			continue
-		case q.err == nil:
-			q.err = errors.New("store: the watch of etcd brings nothing")
-			fallthrough
-		default:
-			c.fail(q.err)
-		}
-		if q.owner {
-			c.report(Event{Kind: Confirmed, Err: notConfirmed(q.err)})
-		}
-	}
-	c.questions = kept
-}
-
-// has reports whether the state here is that of a revision, or a newer one.
-func (c *Cluster) has(revision int64) bool { return !c.reloading && c.revision >= revision }
 
 // fine notes that etcd answers, and that the state was current at an instant.
 func (c *Cluster) fine(at time.Time) {

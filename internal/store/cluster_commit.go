@@ -1,28 +1,24 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"time"
 
 	"cars/internal/etcd"
 	"cars/internal/rest"
-	"cars/internal/sorted"
 )
 
 // A pending is a commit under way.
 type pending struct {
 	Commit
-	batch  string    // its name, which stands in the state once it is made
-	sent   bool      // whether etcd has been asked
-	since  time.Time // when it came or, with refused, when that was known
-	cancel context.CancelFunc
+	batch string    // its name, which stands in the state once it is made
+	sent  bool      // whether etcd has been asked
+	since time.Time // when it came or, with refused, when that was known
 
 	notBefore time.Time // when it may be sent
 	gap       bool      // the state was loaded anew meanwhile, so that others' batches were not seen one by one
@@ -48,13 +44,6 @@ type outcome struct {
 	err      error
 }
 
-// A staged is a generation that has been written, and that no state names yet.
-type staged struct {
-	name    string
-	created int64 // revision of its marker, which goes when the state names it
-	items   sorted.List
-}
-
 // begin takes a commit, or learns that there will be none any more. If others compete, the
 // program that has won last waits for about as long as a transaction takes. It would win
 // again, since it is the first to learn that it has won, and the others would have judged
@@ -66,7 +55,7 @@ func (c *Cluster) begin(commit Commit, ok bool) {
 	}
 	c.batches++
 	now := time.Now()
-	c.pending = &pending{Commit: commit, batch: fmt.Sprintf("%s-%d", c.name, c.batches), since: now, notBefore: now, cancel: func() {}}
+	c.pending = &pending{Commit: commit, batch: fmt.Sprintf("%s-%d", c.name, c.batches), since: now, notBefore: now}
 	if c.wonAt.After(c.beatenAt) && now.Sub(c.beatenAt) < time.Second {
 		wait := min(c.took, 20*time.Millisecond)
 		c.pending.notBefore = c.wonAt.Add(wait)
@@ -98,32 +87,29 @@ func (c *Cluster) settlePending(now time.Time) {
 // send asks etcd for the commit under way.
 func (c *Cluster) send() {
 	p := c.pending
-	var ctx context.Context
-	ctx, p.cancel = context.WithCancel(c.ctx)
 	p.sent = true
 	stored, revision, staged, patience := c.stored, c.revision, c.staged, c.patience()
 	c.staged = nil // until the outcome
-	c.spawn(func() {
-		o := c.transact(ctx, p.Commit, p.batch, stored, revision, staged, patience)
-		select {
-		case c.outcomes <- o:
-		case <-c.ctx.Done():
-		}
+	c.find(func() func() {
+		o := c.transact(p.Commit, p.batch, stored, revision, staged, patience)
+		return func() { c.ended(o) }
 	})
 }
 
 // ended is told what came of asking. A commit that the watch has brought is no longer
 // pending then.
 func (c *Cluster) ended(o outcome) {
-	c.staged = o.staged
 	p := c.pending
+	if p == nil || p.batch != o.batch {
+		return
+	}
+	c.staged = o.staged
 	var e *etcd.Error
 	switch {
-	case p == nil || p.batch != o.batch:
 	case o.refused:
 		p.refused, p.others, p.repeated, p.since = true, o.others, o.repeated, time.Now()
-		if o.others < o.before {
-			c.reload() // an older state than one that was seen before: from a backup
+		if o.others < min(o.before, c.heard) {
+			c.reload(true) // an older state than one that was seen before: from a backup
 		}
 	case o.err == nil && o.revision == o.before && c.revision != o.before:
 		c.conflicts.Add(1)
@@ -140,9 +126,9 @@ func (c *Cluster) ended(o outcome) {
 	case e != nil && !e.Final():
 		c.fail(o.err)
 		c.finish(errNotMade(o.err))
-	default:
+	default: // refused by etcd
 		c.tell(slog.LevelError, "A change could not be stored", o.err)
-		c.finish(errNotMade(o.err))
+		c.finish(&rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the change could not be stored", RetryAfter: 1, Cause: o.err})
 	}
 }
 
@@ -153,7 +139,7 @@ func (c *Cluster) succeed(stored value, revision int64) {
 	if stored.Generation != c.stored.Generation {
 		c.cleanSoon(0)
 	}
-	c.state, c.stored, c.revision = p.After, stored, revision
+	c.state, c.stored, c.revision, c.heard = p.After, stored, revision, max(c.heard, revision)
 	c.state.Version = version(revision)
 	c.wonAt = now
 	c.committed.Add(1)
@@ -166,7 +152,6 @@ func (c *Cluster) succeed(stored value, revision int64) {
 
 // finish tells the owner what came of the commit under way.
 func (c *Cluster) finish(err error) {
-	c.pending.cancel()
 	c.pending = nil
 	e := Event{Kind: Committed, Err: err}
 	if err == nil {
@@ -194,7 +179,7 @@ func notConfirmed(err error) error {
 
 // transact asks etcd for a commit to what is stored, put there by revision. All that it
 // sends may be done more than once: the comparisons hold only once.
-func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, stored value, revision int64, ready *staged, patience time.Duration) outcome {
+func (c *Cluster) transact(commit Commit, batch string, stored value, revision int64, ready *staged, patience time.Duration) outcome {
 	o := outcome{batch: batch, before: revision, staged: ready}
 	began := time.Now()
 	t := etcd.Txn{
@@ -203,14 +188,14 @@ func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, sto
 		Failure: []etcd.Op{{Range: &etcd.Range{Key: c.keys.state()}}},
 	}
 	next := value{batch, commit.After.NextID, stored.Generation}
-	ops, changed, fits := c.changes(next.Generation, commit.Before.Items, commit.After.Items)
+	ops, changed, fits := c.changes(next.Generation, commit.Before.Items, commit.After.Items, etcd.MaxOps-1) // and the state
 	changed = changed || commit.After.NextID != commit.Before.NextID || revision == 0
 	if !fits {
 		if ready != nil {
-			ops, _, fits = c.changes(ready.name, ready.items, commit.After.Items)
+			ops, _, fits = c.changes(ready.name, ready.items, commit.After.Items, etcd.MaxOps-2) // and the state and the marker
 		}
 		if !fits {
-			if o.staged, o.err = c.stage(ctx, batch, commit.After.Items, patience); o.err != nil {
+			if o.staged, o.err = c.stage(batch, commit.After.Items, patience); o.err != nil {
 				return o
 			}
 			ops = nil
@@ -226,7 +211,7 @@ func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, sto
 	} else {
 		next = stored
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
 	defer cancel()
 	result, err := c.client.Txn(ctx, t)
 	o.took = time.Since(began)
@@ -242,113 +227,11 @@ func (c *Cluster) transact(ctx context.Context, commit Commit, batch string, sto
 		return o
 	}
 	o.repeated = result.Repeated
-	var there value
-	var kv etcd.KeyValue
-	if len(result.Responses) > 0 && len(result.Responses[0].Range.KVs) > 0 {
-		kv = result.Responses[0].Range.KVs[0]
-		o.err = json.Unmarshal(kv.Value, &there)
+	if there := result.Responses; len(there) > 0 && len(there[0].Range.KVs) > 0 {
+		o.others = there[0].Range.KVs[0].ModRevision
 	}
-	switch o.others = kv.ModRevision; {
-	case there.Batch == batch: // made by a request whose answer was lost
-		o.stored, o.revision, o.staged = there, kv.ModRevision, nil
-	case kv.ModRevision == revision:
-		o.staged, o.err = nil, errors.New("store: the generation took too long to write")
-	default:
-		o.refused = true
+	if o.refused = o.others != revision; !o.refused { // then the marker is gone
+		o.staged, o.err = nil, errTooSlow
 	}
 	return o
-}
-
-// maxBytes is the most that the items of a transaction take. etcd takes 1.5 MiB
-// (--max-request-bytes).
-const maxBytes = 1 << 20
-
-// changes returns the operations that make the items after of those before, whether there
-// is any difference, and whether the operations fit into a transaction, together with the
-// state and a marker.
-func (c *Cluster) changes(generation string, before, after sorted.List) (ops []etcd.Op, changed, fits bool) {
-	size := 0
-	for old, now := range sorted.Changes(before, after) {
-		changed = true
-		switch {
-		case now == nil:
-			ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: c.keys.item(generation, old.ID)}})
-		case old == nil || !bytes.Equal(old.Line, now.Line):
-			ops = append(ops, c.put(generation, now))
-			size += len(now.Line)
-		}
-		if len(ops) > etcd.MaxOps-1 || size > maxBytes {
-			return nil, true, false
-		}
-	}
-	return ops, changed, true
-}
-
-func (c *Cluster) put(generation string, item *sorted.Item) etcd.Op {
-	return etcd.Op{Put: &etcd.Put{Key: c.keys.item(generation, item.ID), Value: item.JSON()}}
-}
-
-// stage writes items as another generation. A marker with a lease says that it is being
-// written: if this program dies, others delete the rest when the lease is over. Whatever is
-// written compares the marker, so that nothing comes late into a generation in use.
-func (c *Cluster) stage(ctx context.Context, name string, items sorted.List, patience time.Duration) (*staged, error) {
-	s := &staged{name: name, items: items}
-	marker := c.keys.marker(name)
-	within := func(f func(ctx context.Context) error) error {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		return f(ctx)
-	}
-	err := within(func(ctx context.Context) error {
-		lease, err := c.client.Grant(ctx, 30+items.Len()/1000)
-		if err != nil {
-			return err
-		}
-		result, err := c.client.Txn(ctx, etcd.Txn{Success: []etcd.Op{
-			{Put: &etcd.Put{Key: marker, Value: []byte(strconv.Itoa(items.Len())), Lease: lease}},
-			{Range: &etcd.Range{Key: marker}},
-		}})
-		if err != nil {
-			return err
-		}
-		if len(result.Responses) < 2 || len(result.Responses[1].Range.KVs) == 0 {
-			return errors.New("store: etcd did not store a marker")
-		}
-		s.created = result.Responses[1].Range.KVs[0].CreateRevision
-		return nil
-	})
-	if err != nil {
-		return nil, nothingMade(err)
-	}
-	t := etcd.Txn{Compare: []etcd.Compare{etcd.Created(marker, s.created)}}
-	size := 0
-	write := func(ctx context.Context) error {
-		result, err := c.client.Txn(ctx, t)
-		if err == nil && !result.Succeeded {
-			err = errors.New("store: the generation took too long to write")
-		}
-		t.Success, size = t.Success[:0], 0
-		return err
-	}
-	for item := range items.All() {
-		t.Success = append(t.Success, c.put(name, item))
-		if size += len(item.Line); len(t.Success) == etcd.MaxOps || size > maxBytes {
-			if err := within(write); err != nil {
-				return nil, nothingMade(err)
-			}
-		}
-	}
-	return s, nothingMade(within(write))
-}
-
-// nothingMade returns err for a caller to whom it is all the same whether what was asked
-// for was done: nobody sees it.
-func nothingMade(err error) error {
-	var e *etcd.Error
-	if errors.As(err, &e) {
-		known := *e
-		known.Unknown = false
-		return &known
-	}
-	return err
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,7 +21,15 @@ import (
 	"cars/internal/sorted"
 )
 
-var quick = times{patience: 900 * time.Millisecond, impatient: 300 * time.Millisecond, beat: 100 * time.Millisecond, tick: 10 * time.Millisecond, leftovers: 100 * time.Millisecond}
+// quick is how long things may take in tests. hasty is for those of etcd that does not
+// answer; a real one may be slow.
+var quick = times{patience: 3 * time.Second, impatient: 300 * time.Millisecond, beat: 100 * time.Millisecond, tick: 10 * time.Millisecond, leftovers: 100 * time.Millisecond}
+
+func hasty(o *ClusterOptions) {
+	hasty := quick
+	hasty.patience = 900 * time.Millisecond
+	o.times = &hasty
+}
 
 // A member is an owner: it has a cluster open, and the newest state.
 type member struct {
@@ -240,6 +249,29 @@ func TestClusterConfirmsRefusals(t *testing.T) {
 	})
 }
 
+// A refusal is judged by the newest state, whether the watch has brought it or not.
+func TestClusterRefusesByTheNewest(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 2)
+	a, b := join(t, f.Members[:1]), join(t, f.Members[1:])
+	eventually(t, "both watch", func() bool { return f.Watches() == 2 })
+	var cut atomic.Bool
+	cut.Store(true)
+	f.Fault(func(r etcdtest.Request) etcdtest.Fault {
+		if r.Member == 0 && r.Path == "/v3/watch" && cut.Load() {
+			return etcdtest.Dropped
+		}
+		return etcdtest.None
+	})
+	f.EndWatches()
+	eventually(t, "only b watches", func() bool { return f.Watches() == 1 })
+	b.must(t, put(3, "three"))
+	a.Commit(Commit{Before: a.state, After: a.state, Writes: 1})
+	time.AfterFunc(100*time.Millisecond, func() { cut.Store(false) })
+	if err := a.wait(Committed); err != ErrConflict || a.state.Items.Get(3) == nil {
+		t.Errorf("got %v, want a conflict, and before it the newest state", err)
+	}
+}
+
 func TestClustersCompete(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
 		all := []*member{join(t, members), join(t, members), join(t, members)}
@@ -313,6 +345,9 @@ func TestClusterOfManyAndFarBetween(t *testing.T) {
 		}
 		for i := 20; i < 53; i++ {
 			items = append(items, newNote(1<<i, fmt.Sprint(i)))
+			for n := 1; i == 30 && n < pageSize+1000; n++ { // more than are read at once, where few were to be expected
+				items = append(items, newNote(1<<i+n, "near"))
+			}
 		}
 		items = append(items, newNote(sorted.MaxID, "last"))
 		a := join(t, members, func(o *ClusterOptions) { o.Initial = newState(items...) })
@@ -392,6 +427,40 @@ func TestClusterKeepsWhatIsWritten(t *testing.T) {
 	wantSame(t, a, b)
 }
 
+// So many changes as there are operations in a transaction, and one more or less.
+func TestClusterLargestTransaction(t *testing.T) {
+	onAll(t, func(t *testing.T, members []string) {
+		a := join(t, members)
+		a.must(t, replaceAll(notes(128, strings.Repeat("long", 2500)))) // more than etcd takes at once
+		for n := 126; n <= 129; n++ {
+			a.must(t, replaceAll(notes(n, "x")))
+			a.must(t, replaceAll(notes(n, "y")))
+		}
+		wantSame(t, a)
+	})
+	// The same of a generation that is written already.
+	f := etcdtest.New(t, "3.4", 1)
+	a, b := join(t, f.Members), join(t, f.Members)
+	for differences := 125; differences <= 128; differences++ {
+		var n atomic.Int32
+		f.Fault(stagings(&n, func(n int32) etcdtest.Fault {
+			if n == 1 {
+				b.must(t, increment)
+			}
+			return etcdtest.None
+		}))
+		if err := a.try(replaceAll(notes(1000, fmt.Sprint(differences)))); err != ErrConflict {
+			t.Errorf("got %v, want a conflict", err)
+		}
+		a.must(t, replaceAll(notes(1000-differences, fmt.Sprint(differences))))
+		if written := n.Load(); (written > 10) != (differences > 126) {
+			t.Errorf("%d differences: got %d requests", differences, written)
+		}
+		f.Fault(nil)
+	}
+	wantSame(t, a, b)
+}
+
 // What comes late or twice into a generation does not change it once it is in use.
 func TestClusterLateDuplicates(t *testing.T) {
 	f := etcdtest.New(t, "3.6", 2)
@@ -436,10 +505,10 @@ func TestClusterDiesWhileItReplaces(t *testing.T) {
 	a.Commit(Commit{Before: a.state, After: newState(slices.Collect(notes(1000, "never").All())...)})
 	<-reached
 	a.cancel() // as if it were killed
+	a.others.Wait()
 	if got := len(f.Keys("test/notes/")); got != 2+1+1+3*128 {
 		t.Errorf("got %d keys: the test does not reach what it tests", got)
 	}
-	f.Fault(nil)
 	if got := render(b.read(t)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -454,23 +523,27 @@ func TestClusterDiesWhileItReplaces(t *testing.T) {
 
 // A generation whose lease is over before it is named is not named.
 func TestClusterTooSlow(t *testing.T) {
-	f := etcdtest.New(t, "3.4", 1)
-	a := join(t, f.Members)
-	var n atomic.Int32
-	f.Fault(stagings(&n, func(n int32) etcdtest.Fault {
-		if n == 3 {
-			f.EndLeases()
+	for _, when := range []func(r etcdtest.Request) bool{
+		func(r etcdtest.Request) bool { return len(r.Body) > 5_000 },                              // while it is written
+		func(r etcdtest.Request) bool { return strings.Contains(r.Body, "request_delete_range") }, // when it is to be named
+	} {
+		f := etcdtest.New(t, "3.4", 1)
+		a := join(t, f.Members)
+		var n atomic.Int32
+		f.Fault(func(r etcdtest.Request) etcdtest.Fault {
+			if r.Path == "/v3/kv/txn" && when(r) && n.Add(1) == 1 {
+				f.EndLeases()
+			}
+			return etcdtest.None
+		})
+		before := render(a.state)
+		wantError(t, a.try(replaceAll(notes(600, "slow"))), http.StatusServiceUnavailable, "Nothing was changed", 1)
+		if got := render(a.read(t)); got != before {
+			t.Errorf("got %.200s, want %s", got, before)
 		}
-		return etcdtest.None
-	}))
-	before := render(a.state)
-	wantError(t, a.try(replaceAll(notes(600, "slow"))), http.StatusServiceUnavailable, "Nothing was changed", 1)
-	f.Fault(nil)
-	if got := render(a.read(t)); got != before {
-		t.Errorf("got %s, want %s", got, before)
+		a.must(t, replaceAll(notes(600, "again")))
+		wantSame(t, a)
 	}
-	a.must(t, replaceAll(notes(600, "again")))
-	wantSame(t, a)
 }
 
 func wantError(t *testing.T, err error, status int, text string, retry int) {
@@ -578,8 +651,8 @@ func TestClusterNobodyKnows(t *testing.T) {
 func TestClusterWithoutQuorum(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 3)
-		a := join(t, f.Members)
-		local := join(t, f.Members, func(o *ClusterOptions) { o.LocalReads = true })
+		a := join(t, f.Members, hasty)
+		local := join(t, f.Members, hasty, func(o *ClusterOptions) { o.LocalReads = true })
 		if !a.Confirms() || local.Confirms() || !a.Shared() || !local.Shared() {
 			t.Error("reads are confirmed unless they are local")
 		}
@@ -591,7 +664,7 @@ func TestClusterWithoutQuorum(t *testing.T) {
 		if a.Failed() == nil || !strings.Contains(a.Failed().Error(), "no leader") {
 			t.Errorf("got failure %v", a.Failed())
 		}
-		if took := time.Since(began); took >= quick.patience {
+		if took := time.Since(began); took >= 900*time.Millisecond {
 			t.Errorf("once it is known that etcd does not answer, the error takes %s", took)
 		}
 		if local.Failed() != nil {
@@ -623,7 +696,7 @@ func TestClusterHistoryIsCompacted(t *testing.T) {
 	})
 	f.EndWatches()
 	eventually(t, "nobody watches", func() bool { return f.Watches() == 0 })
-	two := a.state.Items.Get(2)
+	two := local.state.Items.Get(2)
 	for range 5 {
 		a.must(t, increment) // without a watch
 	}
@@ -633,31 +706,71 @@ func TestClusterHistoryIsCompacted(t *testing.T) {
 	if got := local.read(t); render(got) != render(a.state) || local.reloads.Load() != 1 {
 		t.Errorf("got %s, want %s", render(got), render(a.state))
 	}
-	if a.read(t).Items.Get(2) != two {
+	if local.state.Items.Get(2) != two {
 		t.Error("what has not changed was made anew")
 	}
 	wantSame(t, a, local)
 }
 
 func TestClusterRestoredFromABackup(t *testing.T) {
+	// So many revisions follow in which something else changes, or the state: the last
+	// revision seen is then no longer in the future, and newer states are.
 	for _, further := range []int{0, 20} {
-		f := etcdtest.New(t, "3.4", 2)
-		a := join(t, f.Members)
-		a.must(t, increment)
-		backup := f.Backup()
-		for range 5 {
+		for _, key := range []string{"another", "test/notes/state"} {
+			f := etcdtest.New(t, "3.4", 2)
+			a := join(t, f.Members)
 			a.must(t, increment)
+			backup, stored := f.Backup(), a.stored
+			for range 5 {
+				a.must(t, increment)
+			}
+			f.Restore(backup, func() {
+				for i := range further {
+					stored.Batch = fmt.Sprint("other-", i)
+					text, _ := json.Marshal(stored)
+					f.Change(key, string(text))
+				}
+			})
+			if further == 0 && key == "another" { // it is found out whoever asks first
+				wantCount(t, a, 1)
+			} else if further == 0 {
+				if err := a.try(increment); err != ErrConflict || a.state.Items.Get(1).Value.(*note).Text != "1" {
+					t.Errorf("got %v, want a conflict, and before it the older state", err)
+				}
+			}
+			eventually(t, "the older state is loaded", func() bool { return a.reported.containing("as from a backup") == 1 })
+			wantCount(t, a, 1)
+			a.must(t, increment)
+			wantCount(t, a, 2)
+			wantSame(t, a)
 		}
-		f.Restore(backup)
-		for range further { // so many revisions that the last one seen is no longer in the future
-			f.Put("another", "key")
-		}
-		eventually(t, "the older state is loaded", func() bool { return a.reported.containing("as from a backup") == 1 })
-		wantCount(t, a, 1)
-		a.must(t, increment)
-		wantCount(t, a, 2)
-		wantSame(t, a)
 	}
+}
+
+// A backup is noticed by a program, too, that knows of newer states only that they were
+// there.
+func TestClusterRestoredBeforeItWatched(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 2)
+	a, b := join(t, f.Members[:1]), join(t, f.Members[1:])
+	eventually(t, "both watch", func() bool { return f.Watches() == 2 })
+	var cut atomic.Bool
+	cut.Store(true)
+	f.Fault(func(r etcdtest.Request) etcdtest.Fault {
+		if r.Member == 0 && r.Path == "/v3/watch" && cut.Load() {
+			return etcdtest.Dropped
+		}
+		return etcdtest.None
+	})
+	f.EndWatches()
+	eventually(t, "only b watches", func() bool { return f.Watches() == 1 })
+	backup := f.Backup()
+	b.must(t, increment)
+	asked := f.Count("/v3/kv/range")
+	eventually(t, "a has asked", func() bool { return f.Count("/v3/kv/range") > asked+10 })
+	f.Restore(backup, func() {})
+	cut.Store(false)
+	eventually(t, "the older state is loaded", func() bool { return a.reported.containing("as from a backup") == 1 })
+	wantSame(t, a, b)
 }
 
 func TestClusterIsFull(t *testing.T) {
@@ -720,7 +833,7 @@ func TestClusterCannotBeReached(t *testing.T) {
 
 func TestClusterWhatCannotBeRead(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
-	a := join(t, f.Members)
+	a := join(t, f.Members, hasty)
 	f.Put("test/notes/"+a.stored.Generation+"/0000000000000002", `{"id":3,"text":"of another"}`)
 	_, err := tryJoin(f.Members)
 	if err == nil || !strings.Contains(err.Error(), "0000000000000002 has ID 3") {

@@ -14,21 +14,21 @@ import (
 	"cars/internal/rest"
 )
 
-// A File keeps items in a journal, whose lines say what each commit has changed. One
-// goroutine has the journal, and does all waiting for the disk.
+// A File keeps items in a journal, in which each line says what a commit has changed. One
+// goroutine owns the journal, and does all waiting for the disk.
 type File struct {
 	commits chan Commit // the owner sends, run receives, Close closes; has room for the one commit under way
 	events  chan Event  // run sends, the owner receives; has room for the one outcome
-	done    chan error  // run sends what came of closing the journal
+	done    chan error  // run sends the result of closing the journal
 
-	// Of the goroutine in run.
+	// The goroutine in run owns these.
 	journal *journal.Journal
-	state   State                // what the journal makes
-	live    int64                // size of a file that makes nothing else
+	state   State                // what replaying the journal yields
+	live    int64                // size in bytes that the file would have after a compaction
 	notify  func(journal.Notice) // tells an operator
 	trouble string               // the last error that an operator was told of, while it lasts
 
-	// For other goroutines.
+	// Any goroutine may read these.
 	size    atomic.Int64
 	failure atomic.Pointer[error]
 	batches *ops.Histogram // nil without metrics
@@ -42,14 +42,14 @@ const maxWrites = 1000
 // FileOptions say how a file is opened.
 type FileOptions struct {
 	ReadOnly bool                        // neither lock the file nor write to it
-	Initial  State                       // what a file that does not exist is created with
+	Initial  State                       // the state of a file that Open has to create
 	Read     ReadItem                    // reads an item
-	Notify   func(notice journal.Notice) // is told what an operator should know; called by any goroutine
-	Progress func(lines int)             // is told about once a second how far loading is
+	Notify   func(notice journal.Notice) // called by any goroutine with what an operator should know
+	Progress func(lines int)             // called about once a second while loading, with the lines so far
 }
 
-// OpenFile opens the file at path and returns what it has. Errors are sentences for the
-// user that name the file.
+// OpenFile opens the file at path and returns it with the state that it has. Errors are
+// sentences for the user that name the file.
 func OpenFile(path string, options FileOptions) (*File, State, error) {
 	f := &File{
 		commits: make(chan Commit, 1),
@@ -150,17 +150,17 @@ func (f *File) commit(c Commit) error {
 	return nil
 }
 
-// append appends a line. What room is left on a nearly full disk is for lines that only
-// delete: such a line is about a tenth of one that puts an item in, so that when most are
-// deleted, a compaction has room, too.
+// append appends a line. The last room on a nearly full disk is kept for lines that only
+// delete. Such a line is about a tenth as long as one that puts an item in, so there is
+// room to delete most items, and then for a compaction.
 func (f *File) append(line []byte) error {
 	if bytes.HasPrefix(line, []byte(`{"put"`)) && f.journal.Room()-int64(len(line)) < f.live/4 {
-		return fmt.Errorf("store: what is left is kept for deleting: %w", journal.ErrFull)
+		return fmt.Errorf("store: the room that is left is kept for deleting: %w", journal.ErrFull)
 	}
 	return f.journal.Append(line)
 }
 
-// tell tells an operator of err, unless it was the last thing told: the log may be on the
+// tell tells an operator of err, unless it was the last error told: the log may be on the
 // disk that is full.
 func (f *File) tell(err error) {
 	if err.Error() != f.trouble && f.notify != nil {
@@ -182,8 +182,8 @@ func answer(err error) error {
 	return failed
 }
 
-// compactIfWorthwhile begins to compact a file that is more than twice as long as it
-// needs to be, if it is long, or if there would soon be no room for that any more.
+// compactIfWorthwhile begins to compact a file that is more than twice as long as it would
+// be afterwards, if it is longer than 1 MiB or longer than the room on the disk.
 func (f *File) compactIfWorthwhile() {
 	const long = 1 << 20
 	if size := f.journal.Size(); size > 2*f.live {
@@ -193,8 +193,8 @@ func (f *File) compactIfWorthwhile() {
 	}
 }
 
-// makeRoom compacts a file that is mostly dead, whatever its size, and reports whether it
-// may have given back some room. A compaction that is under way takes room, too, until its end.
+// makeRoom compacts a file that is more than twice as long as it would be afterwards, and
+// waits for a compaction under way. It reports whether either may have given back room.
 func (f *File) makeRoom() bool {
 	if f.journal.Compacted() == nil && (f.journal.Size() <= 2*f.live || f.live > f.journal.Room() || !f.journal.Compact(lines(f.state))) {
 		return false

@@ -12,12 +12,12 @@ import (
 )
 
 // A line of the file says which items are put in, in the place of those with the same
-// IDs, and then IDs of which there is to be no item:
+// IDs, and then the IDs of items that are deleted:
 //
 //	{"put":[{"id":1,…},…],"delete":[7,…]}
 
-// ReadItem reads the next value of r, which is to be an item, and notes in wrong what is
-// wrong with it. With wrong nil, this program has written the item.
+// ReadItem reads the next value of r, which must be an item, and notes in wrong what is
+// wrong with it. If wrong is nil, this program has written the item.
 type ReadItem func(r *strict.Reader, wrong strict.Problems) *sorted.Item
 
 // lineSize returns the length of a line that puts in nothing but item.
@@ -25,10 +25,10 @@ func lineSize(item *sorted.Item) int64 {
 	return int64(len(item.JSON()) + len(`{"put":[],"crc":"9ae0daaf"}`+"\n"))
 }
 
-// encode returns the entry of the journal that makes after of before, or nil if there is no
-// difference, and by how much longer a file of after is than one of before. The highest ID
-// that ever was in use stands in the entry, even if the item came and went
-// in between, so that it is not given again after a restart.
+// encode returns the entry that leads from before to after, or nil if they are the same.
+// grown is by how many bytes a compacted file of after is longer than one of before. The
+// entry has the highest ID that was ever in use, even if that item came and went in between:
+// so the ID is not given again after a restart.
 func encode(before, after State) (entry []byte, grown int64) {
 	entry = append(entry, `{"put":[`...)
 	var deleted []int
@@ -71,10 +71,10 @@ func encode(before, after State) (entry []byte, grown int64) {
 	return append(entry, '}'), grown
 }
 
-// lines yields the entries of a file that makes s and nothing else: one for each item, so
-// that people can find them, and one for the highest ID that ever was in use if that
-// item is no more. A file without any entry would be taken for damage, so an empty state has
-// an entry that puts in nothing.
+// lines yields the entries of a compacted file of s: one for each item, so that people can
+// find an item, and one for the highest ID that was ever in use if that item is gone. Open
+// takes a file without entries for damage, so an empty state has an entry that puts in
+// nothing.
 func lines(s State) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		var entry []byte
@@ -93,7 +93,7 @@ func lines(s State) iter.Seq[[]byte] {
 	}
 }
 
-// A loader makes a state of a file's entries.
+// A loader builds a state from the entries of a file.
 type loader struct {
 	read     ReadItem
 	progress func(lines int)
@@ -116,7 +116,7 @@ func (l *loader) apply(put []*sorted.Item, deleted []int) {
 		l.items.Delete(id)
 		l.nextID = max(l.nextID, id+1)
 	}
-	if l.lines++; l.lines%1024 == 0 { // looking at a clock takes longer than all this
+	if l.lines++; l.lines%1024 == 0 { // reading the clock takes longer than all this
 		if now := time.Now(); l.told.IsZero() || now.Sub(l.told) >= time.Second {
 			if !l.told.IsZero() {
 				l.progress(l.lines)
@@ -127,11 +127,10 @@ func (l *loader) apply(put []*sorted.Item, deleted []int) {
 }
 
 // decode reads an entry, and returns a function that does what it says. An entry that is
-// not checked was written by a person, in whatever form.
+// not checked was written by a person, and may be anything.
 func (l *loader) decode(entry []byte, checked bool) (apply func(), err error) {
 	var put []*sorted.Item
 	var deleted []int
-	indexes := make(map[int]int) // in put, by ID; only for an entry that is not checked
 	wrong := strict.Problems{}
 	r := strict.NewReader(entry)
 	r.Subject = "It"
@@ -140,19 +139,13 @@ func (l *loader) decode(entry []byte, checked bool) (apply func(), err error) {
 		case name == "put" && checked:
 			r.Array(func(int) { put = append(put, l.read(r, nil)) })
 		case name == "put":
-			r.Array(func(i int) {
-				inItem := strict.Problems{}
+			r.Objects("put", wrong, func(inItem strict.Problems) (id int) {
 				item := l.read(r, inItem)
 				if item.ID == 0 {
 					inItem.Note("id", "is required")
-				} else if other, taken := indexes[item.ID]; taken {
-					inItem.Note("id", fmt.Sprintf("is also that of [%d]", other))
-				}
-				indexes[item.ID] = i
-				for path, problem := range inItem {
-					wrong.Note(fmt.Sprintf("put[%d].%s", i, path), problem)
 				}
 				put = append(put, item)
+				return item.ID
 			})
 		case name == "delete":
 			r.Array(func(i int) {

@@ -6,7 +6,7 @@ import (
 	"cars/internal/ops"
 )
 
-// A Memory keeps nothing: what is committed lives as long as the process.
+// A Memory is a store without a file: what is committed is lost when the process ends.
 type Memory struct {
 	events chan Event // Commit sends, the owner receives; has room for the one outcome
 }

@@ -16,14 +16,14 @@ import (
 // A State is all that a store keeps. It never changes; a change makes another.
 type State struct {
 	Items  sorted.List
-	NextID int // the lowest ID that is above all that ever were in use
+	NextID int // 1 more than the highest ID that was ever in use
 
-	// Version names the state for good, if the store gives versions: then it is the same
-	// for all programs that share the store. "" leaves that to the owner.
+	// Version is the name of the state, for all programs that share the store. It is "" for
+	// a store that gives no versions; the owner then names the states.
 	Version string
 }
 
-// A Commit is a step from one state to another, to be made durable wholly or not at all.
+// A Commit is a new state to make durable, wholly or not at all, and the one before it.
 type Commit struct {
 	Before, After State
 	Writes        int // how many requests share the commit, for the metrics
@@ -52,7 +52,7 @@ type Store interface {
 	// a store that nobody else writes to. It is called by any goroutine.
 	Age() time.Duration
 
-	// MaxWrites returns the most writes that are to share a commit.
+	// MaxWrites returns the most writes that may share a commit.
 	MaxWrites() int
 
 	// Events is the channel on which the store reports, in the order of what happened.
@@ -75,23 +75,23 @@ type Store interface {
 	Close() error
 }
 
-// A Kind says what an event tells.
+// A Kind says what an event is about.
 type Kind int
 
 const (
-	Committed Kind = iota // what came of a commit
-	Changed               // others have made State
-	Confirmed             // what came of a confirmation
+	Committed Kind = iota // the outcome of a commit
+	Changed               // a state that another program has made
+	Confirmed             // the outcome of a confirmation
 )
 
 // An Event is what a store reports.
 type Event struct {
 	Kind Kind
 
-	// Err is nil if the commit is durable, even should the power fail now, or if the
-	// newest state was current when Confirm was called. It is ErrConflict if others
-	// were first: nothing has changed, what they did has been told as Changed, and the
-	// owner judges again. All others are of type *rest.Error: the disk is full, or
+	// Err is nil if the commit is durable, even if the power fails now, or if the newest
+	// state was current when Confirm was called. It is ErrConflict if other programs were
+	// first: the commit has changed nothing, events of kind Changed have told what they did,
+	// and the owner judges again. Any other error is a *rest.Error: the disk is full, or
 	// nothing can be stored.
 	Err error
 
@@ -99,5 +99,5 @@ type Event struct {
 	Version string // with Committed: that of the new state, if the store gives versions
 }
 
-// ErrConflict says that others have written since the state by which a commit was made.
+// ErrConflict says that other programs have written since the state Before of a commit.
 var ErrConflict = errors.New("store: others were first")

@@ -1,19 +1,13 @@
 package strict
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"math"
-	"net/http"
-
-	"cars/internal/rest"
 )
 
-// errTooLong says that the limit of a Reader was passed. It is never sent.
-var errTooLong = errors.New("strict: value is too long")
-
-// maxElement bounds the elements of an array, in bytes. What is remembered of an element
-// while it is read, such as its names, may take fifty times its size.
+// maxElement bounds the elements of an array of objects, in bytes. What is remembered of
+// an element while it is read, such as its names, may take fifty times its size.
 const maxElement = 1 << 20
 
 // DecodeArray reads a document that is an array of whole objects. It calls next for the
@@ -26,57 +20,54 @@ func (t Table) DecodeArray(data []byte, next func() (v any, err error)) error {
 		return r.err
 	}
 	wrong := Problems{}
-	t.ReadArray(r, next, wrong)
-	if err := r.End(); err != nil {
-		return err
-	}
-	return wrong.Err()
+	r.Objects("", wrong, func(inObject Problems) (id int) {
+		v, err := next()
+		if err != nil {
+			r.fail(err)
+			return 0
+		}
+		t.Read(r, v, inObject)
+		return *t[0].Number(v)
+	})
+	return cmp.Or(r.End(), wrong.Err())
 }
 
-// ReadArray reads the next value, an array, as DecodeArray reads a document. Problems
-// with elements are added to wrong, such as "[3].year". Once it is full, the rest of the
-// array is only skipped.
-func (t Table) ReadArray(r *Reader, next func() (v any, err error), wrong Problems) {
-	indexes := make(map[int]int) // of the elements with an ID
+// Objects reads an array of objects. It calls read for each: read reads the object, notes
+// problems with its fields in inObject, and returns its member "id", or 0 if it has none.
+// No two objects may have the same ID. The problems are added to wrong with the path of
+// the array and the index in front, such as "put[3].year". Once wrong is full, the rest
+// of the array is only skipped.
+func (r *Reader) Objects(path string, wrong Problems, read func(inObject Problems) (id int)) {
+	indexes := make(map[int]int) // of the objects with an ID
 	r.Array(func(i int) {
-		r.limit = r.offset + maxElement
-		switch {
+		r.element, r.limit = i, r.offset+maxElement
+		here := fmt.Sprintf("%s[%d]", path, i)
+		switch inObject := (Problems{}); {
 		case wrong.full():
 			r.Skip()
-		case r.Kind() != '{':
+		case r.kind() != '{':
 			r.Skip()
-			wrong.Note(fmt.Sprintf("[%d]", i), "must be an object")
+			wrong.Note(here, "must be an object")
 		default:
-			t.readElement(r, next, wrong, i, indexes)
+			id := read(inObject)
+			if other, taken := indexes[id]; taken {
+				inObject.Note("id", fmt.Sprintf("is also that of [%d]", other))
+			}
+			if id != 0 {
+				indexes[id] = i
+			}
+			for field, problem := range inObject {
+				wrong.Note(here+"."+field, problem)
+			}
 		}
-		if r.err == nil && r.offset > r.limit {
-			r.Fail(errTooLong)
-		}
-		if r.err == errTooLong {
-			r.err = rest.Errorf(http.StatusBadRequest, "Element %d is larger than %d bytes", i, maxElement)
-		}
+		r.checkSize()
 		r.limit = math.MaxInt
 	})
 }
 
-// readElement reads element i of an array, an object. The indexes are those of the
-// elements before it, by ID.
-func (t Table) readElement(r *Reader, next func() (v any, err error), wrong Problems, i int, indexes map[int]int) {
-	v, err := next()
-	if err != nil {
-		r.Fail(err)
-		return
-	}
-	inElement := Problems{}
-	t.Read(r, v, inElement)
-	id := *t[0].Number(v)
-	if other, taken := indexes[id]; taken {
-		inElement.Note(t[0].Name, fmt.Sprintf("is also that of [%d]", other))
-	}
-	if id != 0 {
-		indexes[id] = i
-	}
-	for path, problem := range inElement {
-		wrong.Note(fmt.Sprintf("[%d].%s", i, path), problem)
+// checkSize fails if the object that Objects reads is too large.
+func (r *Reader) checkSize() {
+	if r.offset > r.limit {
+		r.malformed("Element %d is larger than %d bytes", r.element, maxElement)
 	}
 }

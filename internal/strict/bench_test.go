@@ -20,12 +20,11 @@ func BenchmarkDecode(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	var c car
 	line := []byte(`{"put":[` + audi + `]}`)
-	r := NewReader(nil)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(line)))
 	for b.Loop() {
 		c = car{}
-		r.Reset(line)
+		r := NewReader(line)
 		r.Object(func(string) {
 			r.Array(func(int) {
 				if _, canonical := carFields.Read(r, &c, nil); !canonical {

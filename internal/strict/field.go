@@ -2,7 +2,6 @@ package strict
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -21,31 +20,26 @@ type Field struct {
 	// text of at least one character is required, and stored without the space around it.
 	Least, Most int
 
-	// CheckNumber or CheckText says what else is wrong with a value, or "". Neither is
-	// called for null or for an empty text. Nil: nothing.
+	// CheckNumber or CheckText returns what else is wrong with a value, or "". Neither is
+	// called for null or for an empty text. If it is nil, nothing else is checked.
 	CheckNumber func(n int) (problem string)
 	CheckText   func(s string) (problem string)
 
-	// Shared texts are the same in many objects. They are stored once.
+	// Shared says that many objects have the same text. Memory then has it once.
 	Shared bool
 }
 
 // A Table lists the fields of an object, in the order of its JSON. The first is
-// its ID, a number. The fields of an object in the object stand together. There are at
-// most 64.
+// its ID, a number with the name "id". The fields of an object in the object stand
+// together. A table has at most maxFields.
 type Table []Field
 
-// LimitID returns the table with another bound of the ID.
-func (t Table) LimitID(most int) Table {
-	t = slices.Clone(t)
-	t[0].Most = most
-	return t
-}
+const maxFields = 64
 
 // required reports whether the field must have a value.
 func (f *Field) required() bool { return f.Text != nil && f.Least > 0 }
 
-// numberProblem says what is wrong with n, or "".
+// numberProblem returns what is wrong with n, or "".
 func (f *Field) numberProblem(n int) string {
 	switch bounded := f.Least != 0 || f.Most != 0; {
 	case bounded && n < 0 && f.Least == 0:
@@ -60,24 +54,19 @@ func (f *Field) numberProblem(n int) string {
 	return ""
 }
 
-// textProblem says what is wrong with s, or "". A plain text has only printable ASCII
-// characters.
-func (f *Field) textProblem(s string, plain bool) string {
-	length := len(s)
-	if !plain {
-		length = utf8.RuneCountInString(s)
-	}
-	switch {
+// textProblem returns what is wrong with s, or "".
+func (f *Field) textProblem(s string) string {
+	switch length := utf8.RuneCountInString(s); {
 	case length < f.Least:
 		return "is required"
 	case length > f.Most:
 		return fmt.Sprintf("must be at most %d characters", f.Most)
-	case !plain && strings.ContainsFunc(s, unicode.IsControl):
-		return "must not contain control characters"
 	}
-	if !plain {
-		if i := strings.IndexFunc(s, isDeceptive); i >= 0 {
-			char, _ := utf8.DecodeRuneInString(s[i:])
+	for _, char := range s {
+		switch {
+		case unicode.IsControl(char):
+			return "must not contain control characters"
+		case isDeceptive(char):
 			return fmt.Sprintf("must not contain the invisible character %U", char)
 		}
 	}
@@ -90,16 +79,13 @@ func (f *Field) textProblem(s string, plain bool) string {
 // isDeceptive reports whether a character is invisible and makes a text look like
 // another one: line separators, which are control characters in all but name; overrides
 // and isolates of the writing direction (Unicode Technical Report 36, section 2.5); spaces
-// without width. Joiners are none: languages and emoji need them.
+// without width. Joiners are allowed: languages and emoji need them.
 func isDeceptive(char rune) bool {
-	switch {
-	case '\u2028' <= char && char <= '\u202E', '\u2066' <= char && char <= '\u2069':
-		return true
-	}
-	return char == '\u200B' || char == '\uFEFF'
+	return '\u2028' <= char && char <= '\u202E' || '\u2066' <= char && char <= '\u2069' || char == '\u200B' || char == '\uFEFF'
 }
 
-// hint names the field or object that was perhaps meant by name, which is unknown.
+// hint returns a question after the field or object that an unknown name may have been
+// meant for, or "". Such a name differs in case, or lacks the name of the object.
 func (t Table) hint(name string) string {
 	for _, f := range t {
 		object, member, nested := strings.Cut(f.Name, ".")

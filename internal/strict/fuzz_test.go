@@ -136,7 +136,7 @@ func FuzzDecode(f *testing.F) {
 			var again car
 			r := NewReader(encoded)
 			if raw, canonical := carFields.Read(r, &again, nil); !canonical && !strings.Contains(string(encoded), "\x7f") || string(raw)+"\n" != string(encoded) || v != again && v.ID != 0 {
-				t.Fatalf("%q: read again as %+v from %q, canonical %v, %v", body, again, raw, canonical, r.Err())
+				t.Fatalf("%q: read again as %+v from %q, canonical %v, %v", body, again, raw, canonical, r.err)
 			}
 		}
 		for _, wrong := range []Problems{nil, {}} {

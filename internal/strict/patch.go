@@ -1,10 +1,8 @@
 package strict
 
-// A Patch says which fields of an object get which values. It is what a JSON Merge
-// Patch (RFC 7396) has become that was found without fault, and nobody changes it.
-type Patch struct {
-	changes []change
-}
+// A Patch says which fields of an object get which values. It is a JSON Merge Patch
+// (RFC 7396) that was found without fault. It never changes.
+type Patch []change
 
 // A change is one field of a patch and its new value.
 type change struct {
@@ -14,29 +12,24 @@ type change struct {
 }
 
 // DecodePatch reads a document that is a JSON Merge Patch of an object with that ID,
-// which the patch cannot change. Fields that it has not stay as they are; null makes one
-// zero or empty, and null for an object in the object does so with all its fields. The
-// error is that of [Table.Decode].
+// which the patch cannot change. Fields that it does not have stay as they are; null makes
+// a field zero or empty, and null for an object in the object does so with all its fields.
+// The error is that of [Table.Decode].
 func (t Table) DecodePatch(data []byte, id int) (Patch, error) {
-	var p Patch
-	d := decoding{table: t, in: NewReader(data), patch: &p, checked: true, id: id}
+	d := decoding{table: t, in: NewReader(data), checked: true, id: id}
 	if err := d.document(); err != nil {
-		return Patch{}, err
+		return nil, err
 	}
-	return p, nil
+	return d.patch, nil
 }
 
 // Apply changes v, a pointer to the Go value of an object.
 func (p Patch) Apply(v any) {
-	for _, c := range p.changes {
+	for _, c := range p {
 		if c.field.Number != nil {
 			*c.field.Number(v) = c.number
 		} else {
 			*c.field.Text(v) = c.text
 		}
 	}
-}
-
-func (p *Patch) add(f *Field, number int, text string) {
-	p.changes = append(p.changes, change{f, number, text})
 }

@@ -10,15 +10,16 @@ import (
 	"cars/internal/rest"
 )
 
-// Problems are what is wrong with the fields of an object: a message for each, by the
-// path of the field.
+// Problems say what is wrong with the fields of an object: one message for each of these
+// fields, by its path.
 type Problems map[string]string
 
-// MaxProblems is how many there may be. A client that makes more mistakes meant to send
-// something else.
+// MaxProblems is the most problems that are noted. A client that makes more mistakes meant
+// to send something else.
 const MaxProblems = 100
 
-// Note adds a message about one more field. The first about a field stays.
+// Note adds a message about the field at path, unless there is one already. A path of
+// more than 100 characters is cut.
 func (p Problems) Note(path, message string) {
 	const longest = 100 // characters of a path that makes sense
 	if runes := []rune(path); len(runes) > longest {
@@ -31,7 +32,7 @@ func (p Problems) Note(path, message string) {
 
 func (p Problems) full() bool { return len(p) >= MaxProblems }
 
-// String names the first few, for clients that show one message.
+// String returns the first five messages in one line, for clients that show only one.
 func (p Problems) String() string {
 	const most = 5
 	var sentences []string

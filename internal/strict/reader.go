@@ -10,10 +10,8 @@
 // field. Both make one pass over the document, and report its first fault with the
 // offset in bytes.
 //
-// Once go.mod allows it, this becomes a thin layer over encoding/json/v2: its
-// jsontext.Decoder knows offsets, duplicate keys and invalid UTF-8 by itself. Then
-// token.go goes, and reader.go becomes a few calls of that decoder. The fields stay
-// (field.go, table.go, patch.go, problems.go), and so does the range of numbers.
+// Once go.mod allows encoding/json/v2, its jsontext.Decoder can replace token.go and most
+// of reader.go: it knows offsets, duplicate keys and invalid UTF-8.
 package strict
 
 import (
@@ -32,19 +30,19 @@ const maxDepth = 10_000
 // A Reader reads a JSON document value by value. Its first error stays: from then on
 // all values are zero, and nothing is read.
 type Reader struct {
-	// Subject is what the document is called at the beginning of messages.
+	// Subject is the name of the document at the beginning of messages.
 	Subject string
 
-	data    []byte
-	offset  int // of the next byte; at the end after an error
-	depth   int // of the arrays and objects that are open
-	limit   int // no member or element may begin behind it
-	err     error
-	scratch []byte // for strings with escapes
+	data   []byte
+	offset int  // of the next byte; at the end after an error
+	depth  int  // of the arrays and objects that are open
+	first  bool // the first element or member of an array or object comes next
+	err    error
 
-	// What the table asks about what was read last.
-	exact bool // everything since exact was set is surely as rest.Encode writes it
-	plain bool // the last string has only printable ASCII characters and no escapes
+	element int // index of the object that Objects reads
+	limit   int // no member or element may begin behind it
+
+	exact bool // all that was read since exact was set is certain to be as rest.Encode writes it
 }
 
 // NewReader returns a Reader of data. Messages call it "The body".
@@ -52,42 +50,8 @@ func NewReader(data []byte) *Reader {
 	return &Reader{Subject: "The body", data: data, limit: math.MaxInt}
 }
 
-// Reset has r read data from its beginning, as a new Reader would. Those who read many
-// documents need only one Reader.
-func (r *Reader) Reset(data []byte) {
-	*r = Reader{Subject: r.Subject, data: data, limit: math.MaxInt, scratch: r.scratch}
-}
-
-// Err returns the first error, or nil. Those of the Reader are *[rest.Error], 400.
-func (r *Reader) Err() error { return r.err }
-
-// Fail makes err the error of r unless there is one, and ends the reading.
-func (r *Reader) Fail(err error) {
-	if r.err == nil {
-		r.err = err
-	}
-	r.offset = len(r.data) // where no read finds anything
-}
-
-// Kind returns the kind of the next value as jsontext.Kind has it: 'n' (null), 'f', 't',
-// '"', '0' (any number), '{' or '['. It returns 0 if no value can begin here.
-func (r *Reader) Kind() byte {
-	switch c := r.peek(); c {
-	case 'n', 'f', 't', '"', '{', '[':
-		return c
-	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
-		return '0'
-	}
-	return 0
-}
-
-// Offset returns the offset of the next value or token, or that of the end.
-func (r *Reader) Offset() int {
-	r.peek()
-	return r.offset
-}
-
-// End expects that nothing follows, and returns the first error.
+// End expects that nothing follows, and returns the first error or nil. An error of the
+// Reader is a *[rest.Error], 400.
 func (r *Reader) End() error {
 	r.peek()
 	if r.offset < len(r.data) {
@@ -97,30 +61,31 @@ func (r *Reader) End() error {
 }
 
 // Object reads an object. It calls member with the name of each member; member reads
-// the value. A value that it leaves is skipped.
+// the value. A value that member does not read is skipped.
 func (r *Reader) Object(member func(name string)) {
-	var names nameSet
-	for first := r.open('{'); r.more(first, '}'); first = false {
-		name := string(r.name())
-		r.unique(name, &names)
-		r.colon()
+	names := make(map[string]bool)
+	r.open('{')
+	for r.more('}') {
+		name := string(r.text())
+		r.unique(name, names)
+		r.literal(":")
 		r.value(func() { member(name) })
 	}
 }
 
 // Array reads an array. It calls element with the index of each element; element reads
-// the value. A value that it leaves is skipped.
+// the value. A value that element does not read is skipped.
 func (r *Reader) Array(element func(i int)) {
-	i := 0
-	for first := r.open('['); r.more(first, ']'); first = false {
+	r.open('[')
+	for i := 0; r.more(']'); i++ {
 		r.value(func() { element(i) })
-		i++
 	}
 }
 
 // value calls read, and skips the next value if read has not read it.
 func (r *Reader) value(read func()) {
-	start := r.Offset()
+	r.peek()
+	start := r.offset
 	if r.err != nil {
 		return
 	}
@@ -129,13 +94,13 @@ func (r *Reader) value(read func()) {
 	}
 }
 
-// Int reads a whole number. One that no int holds becomes one that is far out of any
-// range.
+// Int reads a whole number. A number of more than 18 characters may lose its last
+// digits; one beyond 2^62 becomes 2^62 or -2^62.
 func (r *Reader) Int() int {
-	start := r.Offset()
 	if !r.expect('0') {
 		return 0
 	}
+	start := r.offset
 	n, whole := r.number()
 	if !whole {
 		r.malformed("%s must have a whole number at offset %d", r.Subject, start)
@@ -144,30 +109,16 @@ func (r *Reader) Int() int {
 	return n
 }
 
-// String reads a string.
-func (r *Reader) String() string {
-	if !r.expect('"') {
-		return ""
-	}
-	return string(r.text())
-}
-
 // Skip reads a value of any kind, as strictly as all others, and returns it as it
 // stands in the document.
 func (r *Reader) Skip() (raw []byte) {
-	start := r.Offset()
-	switch r.Kind() {
+	kind := r.kind()
+	start := r.offset
+	switch kind {
 	case '{':
-		var names nameSet
-		for first := r.open('{'); r.more(first, '}'); first = false {
-			r.unique(string(r.name()), &names)
-			r.colon()
-			r.Skip()
-		}
+		r.Object(func(string) {})
 	case '[':
-		for first := r.open('['); r.more(first, ']'); first = false {
-			r.Skip()
-		}
+		r.Array(func(int) {})
 	case '"':
 		r.text()
 	case '0':
@@ -187,39 +138,64 @@ func (r *Reader) Skip() (raw []byte) {
 	return r.data[start:r.offset]
 }
 
+// kind returns the kind of the next value as jsontext.Kind has it: 'n' (null), 'f', 't',
+// '"', '0' (any number), '{' or '['. It returns 0 if no value can begin here.
+func (r *Reader) kind() byte {
+	switch c := r.peek(); c {
+	case 'n', 'f', 't', '"', '{', '[':
+		return c
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		return '0'
+	}
+	return 0
+}
+
 // expect reports whether the next value is of that kind. If not, it fails.
 func (r *Reader) expect(kind byte) bool {
-	switch got := r.Kind(); got {
+	switch got := r.kind(); got {
 	case kind:
 		return true
 	case 0:
 		r.unexpected()
 	default:
-		wanted := map[byte]string{'"': "a string", '0': "a number", '{': "an object", '[': "an array"}[kind]
+		wanted := map[byte]string{'0': "a number", '{': "an object", '[': "an array"}[kind]
 		r.malformed("%s must have %s at offset %d", r.Subject, wanted, r.offset)
 	}
 	return false
 }
 
-// open reads the beginning of an array or object. It returns true: what follows is the
-// first element or member.
-func (r *Reader) open(bracket byte) (first bool) {
-	if r.peek() != bracket {
-		r.expect(bracket)
-		return true
+// begins reports whether the document is of the kind wanted. If not, it fails.
+func (r *Reader) begins(kind byte, wanted string) bool {
+	switch got := r.kind(); {
+	case r.offset == len(r.data):
+		r.malformed("%s is empty; it must be %s", r.Subject, wanted)
+	case got != kind:
+		r.Skip() // any fault of syntax is reported instead
+		r.End()
+		r.malformed("%s must be %s", r.Subject, wanted)
+	}
+	return r.err == nil
+}
+
+// open reads the beginning of an array or object. Call more next.
+func (r *Reader) open(bracket byte) {
+	if !r.expect(bracket) {
+		return
 	}
 	if r.depth++; r.depth > maxDepth {
 		r.unexpected()
-		return true
+		return
 	}
 	r.offset++
-	return true
+	r.first = true
 }
 
-// more reads what stands before an element or member, and reports whether there is one.
-// If not, it has read the end of the array or object.
-func (r *Reader) more(first bool, closing byte) bool {
-	switch c := r.peek(); {
+// more reads up to the next element or member, and reports whether there is one. If not,
+// it has read the end of the array or object.
+func (r *Reader) more(closing byte) bool {
+	c, first := r.peek(), r.first
+	r.first = false
+	switch {
 	case r.err != nil:
 		return false
 	case c == closing:
@@ -231,37 +207,20 @@ func (r *Reader) more(first bool, closing byte) bool {
 	case c != ',':
 		r.unexpected()
 		return false
-	case r.offset >= r.limit:
-		r.Fail(errTooLong)
+	}
+	if r.checkSize(); r.err != nil {
 		return false
 	}
 	r.offset++
 	return true
 }
 
-// name reads the name of a member. The result holds until the next string is read.
-func (r *Reader) name() []byte {
-	if r.peek() != '"' {
-		r.unexpected()
-		return nil
-	}
-	return r.text()
-}
-
-// colon reads what stands between a name and a value.
-func (r *Reader) colon() {
-	if r.peek() != ':' {
-		r.unexpected()
-		return
-	}
-	r.offset++
-}
-
 // unique fails if name, which was read last, is among names, and adds it.
-func (r *Reader) unique(name string, names *nameSet) {
-	if r.err == nil && !names.add(name) {
+func (r *Reader) unique(name string, names map[string]bool) {
+	if names[name] {
 		r.twice(name)
 	}
+	names[name] = true
 }
 
 // twice fails because of name, which was read last.
@@ -275,34 +234,13 @@ func (r *Reader) twice(name string) {
 
 // malformed fails with 400.
 func (r *Reader) malformed(format string, args ...any) {
+	r.fail(rest.Errorf(http.StatusBadRequest, format, args...))
+}
+
+// fail makes err the error of r unless there is one, and ends the reading.
+func (r *Reader) fail(err error) {
 	if r.err == nil {
-		r.Fail(rest.Errorf(http.StatusBadRequest, format, args...))
+		r.err = err
 	}
-}
-
-// A nameSet holds the names of an object's members.
-type nameSet struct {
-	few  [4]string // which take no allocation, and less time to compare with than to hash
-	n    int
-	more map[string]struct{} // those that are not among the few
-}
-
-// add reports whether name was not in the set.
-func (s *nameSet) add(name string) bool {
-	for _, other := range s.few[:s.n] {
-		if other == name {
-			return false
-		}
-	}
-	if s.n < len(s.few) {
-		s.few[s.n] = name
-		s.n++
-		return true
-	}
-	if s.more == nil {
-		s.more = make(map[string]struct{})
-	}
-	before := len(s.more)
-	s.more[name] = struct{}{}
-	return len(s.more) > before
+	r.offset = len(r.data) // where no read finds anything
 }

@@ -276,12 +276,15 @@ func checkDescribed(r *http.Request, sent []byte, resp *http.Response, body []by
 	return nil
 }
 
+// brackets are those of arrays, which are as if they were not there.
+var brackets = regexp.MustCompile(`\[[0-9]*\]$`)
+
 // asksForPage reports whether a list is asked for as a page in an object: with _page and
 // _per_page, as json-server 1.x has it.
 func asksForPage(r *http.Request) bool {
 	given := map[string]bool{}
 	for name, values := range r.URL.Query() {
-		name, _, _ = strings.Cut(name, "[")
+		name = brackets.ReplaceAllString(name, "")
 		given[name] = given[name] || strings.Join(values, "") != ""
 	}
 	return withoutSlash(r.URL.Path) == "/api/cars" && given["_page"] && given["_per_page"]

@@ -119,6 +119,7 @@ func TestPages(t *testing.T) {
 		{"_page=2&_per_page=5", page, true},
 		{"_page=2&_per_page=5", list, false},
 		{"_page[]=2&_per_page[]=5", page, true},
+		{"_page[0]=2&_per_page[x]=5", list, true},
 		{"_page=2&_per_page", list, true},
 		{"_page=2", list, true},
 		{"_per_page=2", list, true},

@@ -3,196 +3,376 @@ package check
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"math"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
-// An Event is one request about one car, with what its client saw: when it was sent and
-// answered, on a clock that all clients share, and what the answer says about the car.
-// The state of a car is its model year, or absent.
-type Event struct {
-	Sent, Answered int64
-	What           string
-	explains       func(state int) (next int, possible bool) // whether a car in this state gives this answer, and what becomes of it
-}
-
-func (e Event) String() string { return fmt.Sprintf("%d to %d: %s", e.Sent, e.Answered, e.What) }
-
-const absent = -1
-
-// Linearizable reports whether there is an order of all events that explains every
-// answer. The car is absent before the first event, and no event comes before another
-// that was answered before it was sent. It tries all orders, after Wing and Gong's
-// "Testing and Verifying Concurrent Objects" (1993), and remembers where it has been,
-// after Lowe's "Testing for Linearizability" (2017).
-func Linearizable(events []Event) bool {
-	slices.SortFunc(events, func(a, b Event) int { return cmp.Compare(a.Sent, b.Sent) })
-	done := make([]byte, len(events))
-	left := len(events)
-	seen := make(map[string]bool)
-	var try func(state int) bool
-	try = func(state int) bool {
-		key := string(done) + strconv.Itoa(state)
-		if left == 0 || seen[key] {
-			return left == 0
-		}
-		seen[key] = true
-		firstAnswer := int64(math.MaxInt64)
-		for i, e := range events {
-			if done[i] == 1 {
-				continue
-			}
-			if e.Sent > firstAnswer {
-				return false // another was answered before this and all later events were sent, and must come first
-			}
-			firstAnswer = min(firstAnswer, e.Answered)
-			if next, possible := e.explains(state); possible {
-				done[i] = 1
-				left--
-				if try(next) {
-					return true
-				}
-				done[i] = 0
-				left++
-			}
-		}
-		return false
-	}
-	return try(absent)
-}
-
 // The kinds of events, and what explains them.
 
-func readEvent(seen int) Event {
-	return Event{What: fmt.Sprint("read ", seen), explains: func(state int) (int, bool) { return state, state == seen }}
+func readEvent(id, price int) Event {
+	return Event{What: fmt.Sprintf("read %d: %d", id, price), sees: []int{price}, explains: func(now Catalogue) (Catalogue, bool) { return now, now[id] == price }}
 }
 
-func createEvent(year int, created bool) Event {
-	return Event{What: fmt.Sprint("create ", year, created), explains: func(state int) (int, bool) {
+func listEvent(seen Catalogue) Event {
+	return Event{What: fmt.Sprint("list ", seen), sees: slices.Collect(maps.Values(seen)), explains: func(now Catalogue) (Catalogue, bool) { return now, now.equal(seen) }}
+}
+
+func createEvent(id, price int, created bool) Event {
+	return Event{What: fmt.Sprintf("create %d as %d: %t", id, price, created), makes: []int{price}, explains: func(now Catalogue) (Catalogue, bool) {
 		if !created {
-			return state, state != absent
+			return now, now[id] != absent
 		}
-		return year, state == absent
+		return now.with(id, price), now[id] == absent
 	}}
 }
 
-// changeEvent is a patch to year that was answered with status. If before is not 0, the
-// patch had the condition that the car had that year.
-func changeEvent(before, year, status int) Event {
-	return Event{What: fmt.Sprintf("change %d to %d: %d", before, year, status), explains: func(state int) (int, bool) {
+// changeEvent is a change of a car to price that was answered with status. If before is
+// not absent, it had the condition that the car had that price.
+func changeEvent(id, before, price, status int) Event {
+	return Event{What: fmt.Sprintf("change %d from %d to %d: %d", id, before, price, status), makes: []int{price}, sees: []int{before}, explains: func(now Catalogue) (Catalogue, bool) {
 		switch status {
 		case http.StatusOK:
-			return year, state != absent && (before == 0 || state == before)
+			return now.with(id, price), now[id] != absent && (before == absent || now[id] == before)
 		case http.StatusPreconditionFailed:
-			return state, state != absent && state != before
+			return now, now[id] != absent && now[id] != before
 		default:
-			return state, state == absent
+			return now, now[id] == absent
 		}
 	}}
 }
 
-// deleteEvent is a delete that was answered with the car of that year, or with 404 if
-// year is absent.
-func deleteEvent(year int) Event {
-	return Event{What: fmt.Sprint("delete ", year), explains: func(state int) (int, bool) { return absent, state == year }}
+// deleteEvent is a delete that was answered with the car of that price, or with 404 if
+// price is absent.
+func deleteEvent(id, price int) Event {
+	return Event{What: fmt.Sprintf("delete %d: %d", id, price), sees: []int{price}, explains: func(now Catalogue) (Catalogue, bool) { return now.with(id, absent), now[id] == price }}
 }
 
-// Histories has many clients create, change, delete and read a few cars, none of which
-// is there at first, and returns what the clients saw, by the ID of the car. send sends
-// a request to the server; it is called by many goroutines at once. Writes that are
-// answered with 507 have changed nothing and are left out.
-func Histories(send func(*http.Request) (*http.Response, error)) (map[int][]Event, error) {
-	const clients, requestsEach, firstID, ids = 12, 150, 1001, 4
-	var clock, year atomic.Int64
-	year.Store(1886)
-	type result struct {
-		id    int
-		event Event
-		err   error
+// removeEvent is a delete without an answer.
+func removeEvent(id int) Event {
+	return Event{What: fmt.Sprint("delete ", id), explains: func(now Catalogue) (Catalogue, bool) { return now.with(id, absent), now[id] != absent }}
+}
+
+// replaceEvent is a replacement of the whole catalogue. If before is not nil, it had the
+// condition that the catalogue was that.
+func replaceEvent(before, after Catalogue, status int) Event {
+	return Event{What: fmt.Sprintf("replace %v by %v: %d", before, after, status), makes: slices.Collect(maps.Values(after)), sees: slices.Collect(maps.Values(before)), explains: func(now Catalogue) (Catalogue, bool) {
+		if status == http.StatusOK {
+			return after, before == nil || now.equal(before)
+		}
+		return now, before != nil && !now.equal(before)
+	}}
+}
+
+// Clients create, change, delete, replace and read a few cars, all at once, and note what
+// they are answered.
+type Clients struct {
+	Number   int // of clients
+	Requests int // that each makes
+	// Send sends a request of a client, which are numbered from 0. It is called by many
+	// goroutines at once.
+	Send func(client int, r *http.Request) (*http.Response, error)
+	// Faulty tells that there may be no answer, or 503. A 503 with Retry-After says that
+	// nothing was changed; otherwise, the outcome of a write is not known then.
+	Faulty bool
+	// Bulk is how many cars there are beside the few. They are always replaced together
+	// and are one car for the history, so that a part of them is an error.
+	Bulk int
+	// Done, if there is one, is closed to have the clients end before their last request.
+	Done <-chan struct{}
+
+	clock, price atomic.Int64
+
+	mu       sync.Mutex
+	versions map[string]Catalogue // what the lists of a version had
+	given    map[int]bool         // IDs that were given
+	seenAt   map[int]int          // IDs of the prices that were seen
+}
+
+const (
+	firstID = 1001 // of those that are always the same
+	ids     = 4    // how many those are
+	bulkID  = 2000 // stands for the bulk, whose IDs come behind it
+)
+
+// A client is one goroutine.
+type client struct {
+	*Clients
+	number int
+	events []Event
+	failed []error
+	know   map[int]answer // what was read last of each car
+	list   answer         // and of all
+	newID  int            // that this client was given last
+	lost   []Event        // cars that were made, or not, with an ID that is not known; of price Sent
+}
+
+// Start replaces the catalogue by a few cars, and returns it.
+func (c *Clients) Start() (Catalogue, error) {
+	one := c.client(0)
+	with := one.anything()
+	if c.Bulk > 0 {
+		with[bulkID] = int(c.price.Add(1)) // so that IDs that are given come behind it
 	}
-	results := make(chan []result, clients)
-	for range clients {
-		go func() {
-			var seen []result
-			defer func() { results <- seen }()
-			know := make(map[int]answer) // what this client has read last
-			for range requestsEach {
-				id := firstID + rand.IntN(ids)
-				next := 1886 + int(year.Add(1))%100 // few enough to come again
-				method, target, body, known, etag := "GET", "/api/cars/"+strconv.Itoa(id), "", 0, ""
-				switch rand.IntN(6) {
-				case 0, 1:
-				case 2:
-					method, target, body = "POST", "/api/cars", fmt.Sprintf(`{"id":%d,"name":"A","manufacturer":"B","year":%d}`, id, next)
-				case 3:
-					method = "DELETE"
+	got, err := one.ask("PUT", "/api/cars", one.body(with), "")
+	if err == nil && got.status != http.StatusOK {
+		err = fmt.Errorf("PUT /api/cars: got %d", got.status)
+	}
+	return with, err
+}
+
+// List returns the catalogue as a client reads it, its version, and the event.
+func (c *Clients) List(number int) (Catalogue, string, Event, error) {
+	sent := c.clock.Add(1)
+	got, err := c.client(number).ask("GET", "/api/cars", "", "")
+	if err == nil && got.status != http.StatusOK {
+		err = fmt.Errorf("GET /api/cars: got %d", got.status)
+	}
+	e := listEvent(got.all)
+	e.Sent, e.Answered = sent, c.clock.Add(1)
+	return got.all, got.version, e, err
+}
+
+// Version returns the catalogue of a version, if a list of that was seen.
+func (c *Clients) Version(version string) (seen Catalogue, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen, known = c.versions[version]
+	return seen, known
+}
+
+// Collapse returns the catalogue that cars are, by ID and price. It is an error if only a
+// part of the bulk is there.
+func (c *Clients) Collapse(prices map[int]int) (Catalogue, error) {
+	bulk := make(map[int]int) // how many have a price
+	all := make(Catalogue)
+	for id, price := range prices {
+		if id > bulkID && id <= bulkID+c.Bulk {
+			bulk[price]++
+			id = bulkID
+		}
+		all[id] = price
+	}
+	if len(bulk) > 1 || len(bulk) == 1 && bulk[all[bulkID]] != c.Bulk {
+		return all, fmt.Errorf("a replacement of the catalogue was seen in part: of %d cars, so many had the prices %v", c.Bulk, bulk)
+	}
+	return all, nil
+}
+
+// Work has all clients make their requests, and returns what they saw. Errors are answers
+// that nothing explains, even alone.
+func (c *Clients) Work() ([]Event, error) {
+	all := make([]*client, c.Number)
+	var working sync.WaitGroup
+	for i := range all {
+		one := c.client(i)
+		all[i] = one
+		working.Go(func() {
+			for range c.Requests {
+				select {
+				case <-c.Done:
+					return
 				default:
-					method, body = "PATCH", fmt.Sprintf(`{"year":%d}`, next)
-					if old := know[id]; old.etag != "" && rand.IntN(2) == 0 {
-						known, etag = old.year, old.etag
-					}
+					one.request()
 				}
-				sent := clock.Add(1)
-				got, err := ask(send, method, target, body, etag)
-				answered := clock.Add(1)
-				var e Event
-				switch {
-				case got.status == http.StatusInsufficientStorage:
-					continue
-				case method == "POST":
-					e = createEvent(next, got.status == http.StatusCreated)
-				case method == "DELETE":
-					e = deleteEvent(got.year)
-				case method == "PATCH":
-					e = changeEvent(known, next, got.status)
-				default:
-					e = readEvent(got.year)
-					know[id] = got
-				}
-				e.Sent, e.Answered = sent, answered
-				seen = append(seen, result{id, e, err})
 			}
-		}()
+		})
 	}
-	histories := make(map[int][]Event)
-	var failed error
-	for range clients {
-		for _, r := range <-results {
-			histories[r.id] = append(histories[r.id], r.event)
-			failed = cmp.Or(failed, r.err)
+	working.Wait()
+	var events []Event
+	var failed []error
+	for _, one := range all {
+		events = append(events, one.events...)
+		failed = append(failed, one.failed...)
+		for _, e := range one.lost {
+			price := int(e.Answered)
+			id := cmp.Or(c.seenAt[price], -price) // nobody asks for the latter
+			made := createEvent(id, price, true)
+			made.What = fmt.Sprintf("create %d, a new one", price)
+			made.Sent, made.Answered = e.Sent, never
+			events = append(events, made)
 		}
 	}
-	return histories, failed
+	return events, errors.Join(failed...)
 }
 
-// An answer is what is of interest in one about a car.
+func (c *Clients) client(number int) *client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.versions == nil {
+		c.versions, c.given, c.seenAt = make(map[string]Catalogue), make(map[int]bool), make(map[int]int)
+	}
+	return &client{Clients: c, number: number, know: make(map[int]answer), newID: firstID}
+}
+
+// anything returns another catalogue.
+func (c *client) anything() Catalogue {
+	with := make(Catalogue)
+	for id := range ids {
+		if rand.IntN(4) > 0 {
+			with[firstID+id] = int(c.price.Add(1))
+		}
+	}
+	if c.Bulk > 0 && rand.IntN(3) > 0 {
+		with[bulkID] = int(c.price.Add(1))
+	}
+	return with
+}
+
+func carJSON(id, price int) string {
+	if id == 0 {
+		return fmt.Sprintf(`{"name":"A","manufacturer":"B","price":%d}`, price)
+	}
+	return fmt.Sprintf(`{"id":%d,"name":"A","manufacturer":"B","price":%d}`, id, price)
+}
+
+// body returns a catalogue as it is sent.
+func (c *client) body(with Catalogue) string {
+	var texts []string
+	for id, price := range with {
+		if id != bulkID {
+			texts = append(texts, carJSON(id, price))
+			continue
+		}
+		for i := range c.Bulk {
+			texts = append(texts, carJSON(bulkID+1+i, price))
+		}
+	}
+	return "[" + strings.Join(texts, ",") + "]"
+}
+
+// request makes a request, and notes what comes of it.
+func (c *client) request() {
+	id := firstID + rand.IntN(ids)
+	if rand.IntN(8) == 0 {
+		id = c.newID
+	}
+	price := int(c.price.Add(1))
+	path := "/api/cars/" + strconv.Itoa(id)
+	switch n := rand.IntN(12); n {
+	case 0, 1, 2, 3:
+		c.do("GET", path, "", "", func(got answer) Event {
+			c.know[id] = got
+			return readEvent(id, got.price)
+		}, nil)
+	case 4, 5:
+		c.do("GET", "/api/cars", "", "", func(got answer) Event {
+			c.list = got
+			return listEvent(got.all)
+		}, nil)
+	case 6:
+		c.do("POST", "/api/cars", carJSON(id, price), "", func(got answer) Event {
+			return createEvent(id, price, got.status == http.StatusCreated)
+		}, func() Event { return createEvent(id, price, true) })
+	case 7:
+		sent := c.clock.Load() + 1
+		c.do("POST", "/api/cars", carJSON(0, price), "", func(got answer) Event {
+			if got.status == http.StatusCreated {
+				c.newID = got.id
+				c.give(got.id)
+			}
+			return createEvent(got.id, price, got.status == http.StatusCreated)
+		}, func() Event {
+			c.lost = append(c.lost, Event{Sent: sent, Answered: int64(price)})
+			return Event{}
+		})
+	case 8:
+		c.do("DELETE", path, "", "", func(got answer) Event { return deleteEvent(id, got.price) }, func() Event { return removeEvent(id) })
+	case 9:
+		with := c.anything()
+		var before Catalogue
+		tag := ""
+		if c.list.tag != "" && rand.IntN(4) > 0 {
+			before, tag = c.list.all, c.list.tag
+		}
+		c.do("PUT", "/api/cars", c.body(with), tag, func(got answer) Event { return replaceEvent(before, with, got.status) },
+			func() Event { return replaceEvent(before, with, http.StatusOK) })
+	default:
+		before, tag := absent, ""
+		if old := c.know[id]; old.tag != "" && rand.IntN(2) == 0 {
+			before, tag = old.price, old.tag
+		}
+		method, body := "PATCH", fmt.Sprintf(`{"price":%d}`, price)
+		if n == 10 {
+			method, body = "PUT", carJSON(id, price)
+		}
+		c.do(method, path, body, tag, func(got answer) Event { return changeEvent(id, before, price, got.status) },
+			func() Event { return changeEvent(id, before, price, http.StatusOK) })
+	}
+}
+
+// do sends a request, and notes the event that saw or, without an answer, lost returns.
+func (c *client) do(method, target, body, tag string, saw func(answer) Event, lost func() Event) {
+	sent := c.clock.Add(1)
+	got, err := c.ask(method, target, body, tag)
+	var e Event
+	switch {
+	case got.status == http.StatusInsufficientStorage, got.status == http.StatusServiceUnavailable && got.again != "" && c.Faulty:
+		return // nothing was changed
+	case (got.status == 0 || got.status == http.StatusServiceUnavailable) && c.Faulty:
+		if lost == nil {
+			return
+		}
+		if e = lost(); e.explains == nil {
+			return
+		}
+		e.Answered = never
+	case err != nil:
+		c.failed = append(c.failed, err)
+		return
+	default:
+		e = saw(got)
+		e.Answered = c.clock.Add(1)
+	}
+	e.Sent = sent
+	e.What = fmt.Sprintf("client %d: %s", c.number, e.What)
+	c.events = append(c.events, e)
+}
+
+// give notes that an ID was given.
+func (c *client) give(id int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.given[id] {
+		c.failed = append(c.failed, fmt.Errorf("ID %d was given twice", id))
+	}
+	c.given[id] = true
+}
+
+// An answer is what is of interest in one.
 type answer struct {
-	status int
-	year   int // absent without a car
-	etag   string
+	status  int
+	id      int
+	price   int       // absent without a car
+	all     Catalogue // of a list
+	tag     string
+	version string
+	again   string // Retry-After
 }
 
-// ask sends a request, with If-Match if etag is not empty.
-func ask(send func(*http.Request) (*http.Response, error), method, target, body, etag string) (answer, error) {
-	got := answer{year: absent}
+// ask sends a request, with If-Match if tag is not empty.
+func (c *client) ask(method, target, body, tag string) (answer, error) {
+	var got answer
 	r, err := http.NewRequest(method, "http://localhost"+target, strings.NewReader(body))
 	if err != nil {
 		return got, err
 	}
+	r.Header.Set("Accept-Encoding", "identity")
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	if etag != "" {
-		r.Header.Set("If-Match", etag)
+	if tag != "" {
+		r.Header.Set("If-Match", tag)
 	}
-	resp, err := send(r)
+	resp, err := c.Send(c.number, r)
 	if err != nil {
 		return got, err
 	}
@@ -201,15 +381,68 @@ func ask(send func(*http.Request) (*http.Response, error), method, target, body,
 	if err != nil {
 		return got, err
 	}
-	got.status, got.etag = resp.StatusCode, resp.Header.Get("ETag")
+	got = answer{status: resp.StatusCode, tag: resp.Header.Get("ETag"), version: resp.Header.Get("Catalogue-Version"), again: resp.Header.Get("Retry-After")}
 	switch got.status {
 	case http.StatusOK, http.StatusCreated:
-		var car struct{ Year int }
-		err = json.Unmarshal(text, &car)
-		got.year = car.Year
+		err = c.read(&got, text)
 	case http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed, http.StatusInsufficientStorage:
+	case http.StatusServiceUnavailable:
+		if !c.Faulty {
+			err = fmt.Errorf("%s %s: got %s", method, target, text)
+		}
 	default:
 		err = fmt.Errorf("%s %s: got %d %s", method, target, got.status, text)
 	}
 	return got, err
+}
+
+// read reads the car or the list in an answer.
+func (c *client) read(got *answer, text []byte) error {
+	type car struct{ ID, Price int }
+	list := make([]car, 1)
+	var err error
+	if text[0] == '[' {
+		err = json.Unmarshal(text, &list)
+	} else {
+		err = json.Unmarshal(text, &list[0])
+		got.id, got.price = list[0].ID, list[0].Price
+	}
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	prices := make(map[int]int)
+	for _, one := range list {
+		if _, twice := prices[one.ID]; twice {
+			return fmt.Errorf("ID %d is there twice", one.ID)
+		}
+		prices[one.ID] = one.Price
+		c.seenAt[one.Price] = one.ID
+	}
+	if text[0] != '[' {
+		return nil
+	}
+	if got.all, err = c.Collapse(prices); err != nil {
+		return err
+	}
+	if got.version == "" {
+		return nil
+	}
+	if old, known := c.versions[got.version]; known && !old.equal(got.all) {
+		return fmt.Errorf("version %s is %v, and %v", got.version, old, got.all)
+	}
+	c.versions[got.version] = got.all
+	return nil
+}
+
+// Histories has many clients at work, and returns the catalogue before and what they saw.
+func Histories(send func(*http.Request) (*http.Response, error)) (Catalogue, []Event, error) {
+	c := &Clients{Number: 8, Requests: 150, Send: func(_ int, r *http.Request) (*http.Response, error) { return send(r) }}
+	first, err := c.Start()
+	if err != nil {
+		return nil, nil, err
+	}
+	events, err := c.Work()
+	return first, events, err
 }

@@ -5,7 +5,6 @@
 package etcdtest
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -36,11 +35,6 @@ type Request struct {
 	Member int
 	Path   string
 	Body   string
-}
-
-// Keys returns what the request puts, deletes or reads, as one text.
-func (r Request) Has(key string) bool {
-	return strings.Contains(r.Body, strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(key)), "=")[:len(key)*4/3])
 }
 
 // A Cluster is an etcd in memory.
@@ -138,11 +132,12 @@ func (c *Cluster) Backup() any {
 	return c.store.clone()
 }
 
-// Restore makes everything as it was in a backup.
-func (c *Cluster) Restore(backup any) {
+// Restore makes everything as it was in a backup, and calls then before anybody can ask.
+func (c *Cluster) Restore(backup any, then func()) {
 	c.do(func() {
 		c.store = backup.(*history).clone()
 		c.ended++
+		then()
 	})
 }
 
@@ -157,14 +152,15 @@ func (c *Cluster) Keys(prefix string) (keys []string) {
 }
 
 // Put puts a value at a key, as somebody else may. An empty one deletes the key.
-func (c *Cluster) Put(key, value string) {
-	c.do(func() {
-		if value == "" {
-			c.store.apply([]op{{Delete: &span{Key: []byte(key)}}})
-			return
-		}
-		c.store.apply([]op{{Put: &put{Key: []byte(key), Value: []byte(value)}}})
-	})
+func (c *Cluster) Put(key, value string) { c.do(func() { c.Change(key, value) }) }
+
+// Change is Put for a caller within Restore.
+func (c *Cluster) Change(key, value string) {
+	if value == "" {
+		c.store.apply([]op{{Delete: &span{Key: []byte(key)}}})
+		return
+	}
+	c.store.apply([]op{{Put: &put{Key: []byte(key), Value: []byte(value)}}})
 }
 
 // Count returns how many requests for a path there were.
@@ -239,27 +235,32 @@ type refusal struct {
 	text string
 }
 
-// refuse answers with an error as the version does.
+// refuse answers with an error.
 func (c *Cluster) refuse(w http.ResponseWriter, e *refusal, stream bool) {
 	status := map[int]int{14: 503, 16: 401, 7: 403, 8: 429}[e.code]
-	if status == 0 {
-		status = 400
-	}
-	var answer any
 	switch {
-	case stream && c.modern:
-		answer = map[string]any{"error": map[string]any{"code": e.code, "message": e.text, "details": []any{}}}
-	case stream:
+	case stream && !c.modern:
 		status = 200
-		answer = map[string]any{"error": map[string]any{"grpc_code": e.code, "http_code": 503, "message": e.text, "http_status": "Service Unavailable"}}
-	case c.modern:
-		answer = map[string]any{"code": e.code, "message": e.text, "details": []any{}}
-	default:
-		answer = map[string]any{"error": e.text, "message": e.text, "code": e.code}
+	case status == 0:
+		status = 400
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	c.write(w, answer)
+	c.write(w, c.errorBody(e, stream))
+}
+
+// errorBody returns what the version says of an error.
+func (c *Cluster) errorBody(e *refusal, stream bool) any {
+	switch {
+	case stream && c.modern:
+		return map[string]any{"error": map[string]any{"code": e.code, "message": e.text, "details": []any{}}}
+	case stream:
+		return map[string]any{"error": map[string]any{"grpc_code": e.code, "http_code": 503, "message": e.text, "http_status": "Service Unavailable"}}
+	case c.modern:
+		return map[string]any{"code": e.code, "message": e.text, "details": []any{}}
+	default:
+		return map[string]any{"error": e.text, "message": e.text, "code": e.code}
+	}
 }
 
 // write writes an answer. etcd 3.6 puts random spaces into its JSON.
@@ -344,7 +345,7 @@ func (c *Cluster) watch(w http.ResponseWriter, r *http.Request, body []byte) {
 	for {
 		if c.ended != ended {
 			if !c.quorum {
-				c.refuse(w, &refusal{14, "etcdserver: no leader"}, true)
+				c.write(w, c.errorBody(&refusal{14, "etcdserver: no leader"}, true))
 			}
 			return
 		}

@@ -1,4 +1,4 @@
-package rest
+package guard
 
 import (
 	"context"
@@ -7,12 +7,14 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"cars/internal/rest"
 )
 
 // wantUnavailable fails the test unless err is an answer 503 after which to ask again.
 func wantUnavailable(t *testing.T, err error, message string) {
 	t.Helper()
-	var e *Error
+	var e *rest.Error
 	if !errors.As(err, &e) || e.Status != 503 || e.Message != message || e.RetryAfter != 1 {
 		t.Errorf("got %#v, want 503 %s", err, message)
 	}
@@ -59,9 +61,14 @@ func TestListsHoldOnlySoMuch(t *testing.T) {
 	if err := p.Hold(maxHeld); err != nil {
 		t.Fatal(err)
 	}
-	wantUnavailable(t, p.Hold(1), "Too many lists are being answered")
-	p.Release(1)
-	if err := p.Hold(1); err != nil {
+	const long = freeHeld + 1
+	wantUnavailable(t, p.Hold(long), "Too many lists are being answered")
+	if err := p.Hold(freeHeld); err != nil {
+		t.Errorf("a page: %v", err)
+	}
+	p.Release(freeHeld)
+	p.Release(long)
+	if err := p.Hold(long); err != nil {
 		t.Error(err)
 	}
 }

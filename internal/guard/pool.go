@@ -1,4 +1,4 @@
-package rest
+package guard
 
 import (
 	"context"
@@ -7,20 +7,21 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"cars/internal/rest"
 )
 
 // A Pool bounds what all lists together take: cores while they are made, memory while
 // they are being answered.
 //
-// All cores but one (and one at least) are for lists: each list has one, and more lists
-// wait. The core that is left answers the other requests, which a busy Go scheduler would
-// not hear of for up to 20 ms: it looks at the network only when a core has nothing to
-// do. A list that is alone borrows the others' cores and that one, too, until another
-// list comes.
+// All cores but one, and at least one, are for lists. Each list has one core; further lists
+// wait. The core that is left answers the other requests. A scheduler that is busy on all
+// cores would notice these only after up to 20 ms, since it looks at the network when a
+// core has nothing to do. A list that is alone borrows all cores until another list comes.
 type Pool struct {
 	cores   int
 	turns   chan struct{} // a token for each list that has its turn
-	waiting atomic.Int64  // lists that have none yet
+	waiting atomic.Int64  // lists that wait for their turn
 	helpers atomic.Int64  // further goroutines that work for a list
 	held    atomic.Int64  // bytes that lists hold until they are released
 }
@@ -34,17 +35,21 @@ func NewPool(cores int) *Pool {
 var Lists = NewPool(runtime.GOMAXPROCS(0))
 
 const (
-	// ShortList is up to how many blocks of a thousand items a list is short. Nobody
-	// needs a turn for it: it takes less than a millisecond.
+	// ShortList is the most blocks, of up to 512 items each, in a list that needs no turn:
+	// such a list takes less than a millisecond.
 	ShortList = 4
 
-	// maxWaiting is how many lists may wait. The longest take some 50 ms, so that the
-	// last of them waits for a few seconds. Later ones had better come back.
+	// maxWaiting is how many lists may wait. The longest take some 50 ms, so the last one
+	// waits for a few seconds. Further ones are refused.
 	maxWaiting = 128
 
-	// maxHeld is how many bytes lists may hold while they are being answered. A million
+	// maxHeld is how many bytes all lists may hold while they are being answered. A million
 	// matching items take 8 MB: 16 clients may read such lists as slowly as they like.
 	maxHeld = 128 << 20
+
+	// freeHeld is up to how many bytes a list holds beside that, so that pages go on to be
+	// answered whatever slow readers of long lists hold.
+	freeHeld = 4 << 10
 )
 
 // Enter waits for a list's turn. Leave ends it. The errors have status 503: ctx is done, or
@@ -58,7 +63,7 @@ func (p *Pool) Enter(ctx context.Context) error {
 	case p.turns <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return Gone(ctx)
+		return rest.Gone(ctx)
 	}
 }
 
@@ -68,7 +73,7 @@ func (p *Pool) Leave() { <-p.turns }
 // Hold takes bytes out of the budget, until Release gives them back. The error has status
 // 503: too much is held already.
 func (p *Pool) Hold(bytes int) error {
-	if p.held.Add(int64(bytes)) > maxHeld {
+	if bytes > freeHeld && p.held.Add(int64(bytes)) > maxHeld {
 		p.Release(bytes)
 		return unavailable("Too many lists are being answered")
 	}
@@ -76,19 +81,23 @@ func (p *Pool) Hold(bytes int) error {
 }
 
 // Release gives bytes back that Hold took.
-func (p *Pool) Release(bytes int) { p.held.Add(-int64(bytes)) }
+func (p *Pool) Release(bytes int) {
+	if bytes > freeHeld {
+		p.held.Add(-int64(bytes))
+	}
+}
 
 // unavailable returns an error for a client that may ask again in a second.
 func unavailable(message string) error {
-	err := Errorf(http.StatusServiceUnavailable, "%s", message)
+	err := rest.Errorf(http.StatusServiceUnavailable, "%s", message)
 	err.RetryAfter = 1
 	return err
 }
 
-// Share calls work in the caller's goroutine, and in others if cores are free. The
-// indexes 0 to n-1 are divided among the calls. Each call gets its own in ascending
-// order. Between two, other requests have their chance. The caller has its turn. The error
-// is that of a client that has gone.
+// Share calls work in the caller's goroutine, and in others if cores are free. It divides
+// the indexes 0 to n-1 among the calls; each call gets its own in ascending order. Between
+// two indexes other requests may run. The caller must have its turn, unless n is at most
+// ShortList. An error says that ctx is done.
 func (p *Pool) Share(ctx context.Context, n int, work func(indexes iter.Seq[int])) error {
 	var next atomic.Int64
 	until := func(stop func() bool) iter.Seq[int] {
@@ -112,13 +121,13 @@ func (p *Pool) Share(ctx context.Context, n int, work func(indexes iter.Seq[int]
 	work(until(func() bool { return false }))
 	helping.Wait()
 	if ctx.Err() != nil {
-		return Gone(ctx)
+		return rest.Gone(ctx)
 	}
 	return nil
 }
 
-// borrow takes a core that no list needs, if there is one. It is given back to
-// p.helpers.
+// borrow takes a core that no list needs, and reports whether there was one. To give it
+// back, subtract 1 from p.helpers.
 func (p *Pool) borrow() bool {
 	if p.helpers.Add(1); p.wanted() {
 		p.helpers.Add(-1)
@@ -127,7 +136,7 @@ func (p *Pool) borrow() bool {
 	return true
 }
 
-// wanted reports whether the cores that helpers have borrowed are wanted back.
+// wanted reports whether another list wants the cores back that helpers have borrowed.
 func (p *Pool) wanted() bool {
 	return p.waiting.Load() > 0 || len(p.turns)+int(p.helpers.Load()) > p.cores
 }

@@ -1,0 +1,70 @@
+// What others change, as it happens: the server's event stream for the list on show.
+// Over HTTP/1.1 a browser has six connections to a server, for all its tabs, and a stream
+// keeps one. So there is one for each tab that can be seen, and none for the others: they
+// catch up when they are seen again.
+
+import { element } from './page.js';
+
+const listeners = [];
+
+let filters; // of the list on show
+let version; // up to which its changes are known; undefined: it cannot be followed
+let source;
+let retry;
+let held = false;
+
+// onStep has a function called with each step, { put: [car …], delete: [id …] }, or with
+// nothing if the list must be read again.
+export const onStep = (listener) => listeners.push(listener);
+
+// isFollowed reports whether the list with this query is followed.
+export const isFollowed = (query) => filters === filtersOf(query);
+
+// follow tells the changes of a list that was read at a version. It returns whether it has
+// done so already: then that goes on.
+export function follow(query, at) {
+	const goesOn = Boolean(at) && isFollowed(query);
+	filters = filtersOf(query);
+	if (!goesOn || source?.readyState !== EventSource.OPEN) version = at;
+	if (!goesOn) connect();
+	return goesOn;
+}
+
+// hold has no stream as long as others need its connection.
+export function hold(on) {
+	if (held === on) return;
+	held = on;
+	connect();
+}
+
+// filtersOf leaves out what a stream does not have: an order, and pages.
+function filtersOf(query) {
+	const filters = new URLSearchParams(query);
+	for (const name of ['_sort', '_order', '_page', '_limit', '_per_page', '_start', '_end', '_since']) filters.delete(name);
+	return filters.toString();
+}
+
+function connect() {
+	clearTimeout(retry);
+	source?.close();
+	source = undefined;
+	show(false);
+	if (document.hidden || held || !version) return;
+	source = new EventSource(`api/cars?${filters && `${filters}&`}_since=${encodeURIComponent(version)}`);
+	source.addEventListener('ready', () => show(true));
+	for (const type of ['change', 'reset']) {
+		source.addEventListener(type, ({ data, lastEventId }) => {
+			version = lastEventId;
+			for (const listener of listeners) listener(type === 'change' ? JSON.parse(data) : undefined);
+		});
+	}
+	source.onerror = () => {
+		show(false);
+		// It tries again by itself, but not if it was refused.
+		if (source?.readyState === EventSource.CLOSED) retry = setTimeout(connect, 30_000);
+	};
+}
+
+const show = (on) => { element('live').hidden = !on; };
+
+document.addEventListener('visibilitychange', connect);
