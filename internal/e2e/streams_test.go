@@ -692,6 +692,44 @@ func stuckStreams(t *testing.T, s *server, c *http.Client, n int, http2 bool) {
 	}
 }
 
+// TestStreamThatIsNotReadIsClosed after 30 s without room for an event, and not before.
+// Another stream and writers do not notice it.
+func TestStreamThatIsNotReadIsClosed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 40 seconds; run without -short")
+	}
+	t.Parallel()
+	s := start(t, "-delay", "0").skippingLog()
+	stuckStreams(t, s, client, 3, false)
+	list, _, err := readList(t.Context(), client, s.url+"/api/cars")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFollower(func() string { return s.url }, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { f.run(ctx, t) })
+	f.wait(t, canonical(list))
+	for late := time.Now().Add(30*time.Second + patience); s.metric(t, "cars_streams_open") > 1; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%v streams are open, want the one that reads", s.metric(t, "cars_streams_open"))
+		}
+		s.wantStatus(t, 200, "PATCH", "/api/cars/1", fmt.Sprintf(`{"price":%d}`, rand.N(1_000_000)))
+	}
+	list, _, err = readList(t.Context(), client, s.url+"/api/cars")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.wait(t, canonical(list))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cuts > 0 {
+		t.Errorf("the stream that reads was cut %d times", f.cuts)
+	}
+}
+
 // TestStreamThroughACompressingProxy: one that gathers what it compresses must leave
 // streams alone, and is told so. Nothing here compresses them.
 func TestStreamThroughACompressingProxy(t *testing.T) {

@@ -40,6 +40,7 @@ type Stream struct {
 	w          http.ResponseWriter
 	connection *http.ResponseController
 	timer      *time.Timer
+	deadline   time.Time     // of writes, as write has set it last
 	silenced   func() bool   // keeps the end of ctx from setting a deadline; false: it has begun to
 	ended      chan struct{} // closed once the end of ctx has set a deadline
 }
@@ -132,8 +133,13 @@ func (s *Stream) Pause(d time.Duration) error {
 }
 
 // write sends b. If the context is done, it sends nothing: the deadline is lastWords then.
+// It sets a deadline that is later by a second or more: each time would be a tenth of what
+// a step costs.
 func (s *Stream) write(b []byte) error {
-	s.connection.SetWriteDeadline(time.Now().Add(patience))
+	if deadline := time.Now().Add(patience); deadline.Sub(s.deadline) >= time.Second {
+		s.deadline = deadline
+		s.connection.SetWriteDeadline(deadline)
+	}
 	if s.ctx.Err() != nil {
 		return s.ctx.Err()
 	}
