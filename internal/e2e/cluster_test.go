@@ -107,6 +107,38 @@ func (p *process) want(t testing.TB, status int, method, path, body string, head
 	return resp, text
 }
 
+// settle waits until all that clients have asked for has happened, or never will, and
+// returns the catalogue that all servers have then, its version, and what was seen
+// meanwhile. A write ends it: a transaction that comes later fails.
+func (c *cluster) settle(t *testing.T, clients *check.Clients) (catalogue check.Catalogue, version string, events []check.Event) {
+	t.Helper()
+	for _, s := range c.servers {
+		for late := time.Now().Add(patience); s.metric(t, "cars_processor_waiting") > 0; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(late) {
+				t.Fatalf("%s still has requests in its hands", s.name)
+			}
+		}
+	}
+	clients.Send = c.sendTo(c.servers[0])
+	events, err := clients.Create(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range c.servers {
+		clients.Send = c.sendTo(s)
+		all, v, event, err := clients.List(i)
+		if err != nil {
+			t.Fatalf("%s: %v; its log ends with\n%s", s.name, err, tail(s.log.String(), 10))
+		}
+		if i > 0 && (v != version || !maps.Equal(all, catalogue)) {
+			t.Errorf("%s has version %s: %v, and %s has %s: %v", s.name, v, all, c.servers[0].name, version, catalogue)
+		}
+		catalogue, version = all, v
+		events = append(events, event)
+	}
+	return catalogue, version, events
+}
+
 // A clusterFault is what happens to processes, and how it ends.
 type clusterFault struct {
 	name     string
@@ -199,20 +231,8 @@ func TestClusterUnderFaults(t *testing.T) {
 		if got.err != nil {
 			t.Errorf("%s: %v", fault.name, got.err)
 		}
-		var catalogue check.Catalogue
-		var version string
-		for i, s := range servers {
-			clients.Send = c.sendTo(s)
-			all, v, event, err := clients.List(i)
-			if err != nil {
-				t.Fatalf("%s, afterwards: %s: %v", fault.name, s.name, err)
-			}
-			if i > 0 && (v != version || !maps.Equal(all, catalogue)) {
-				t.Errorf("%s, afterwards: %s has version %s: %v, and %s has %s: %v", fault.name, s.name, v, all, servers[0].name, version, catalogue)
-			}
-			catalogue, version = all, v
-			got.events = append(got.events, event)
-		}
+		catalogue, version, events := c.settle(t, clients)
+		got.events = append(got.events, events...)
 		clients.Send = c.send
 		unanswered := 0
 		for _, e := range got.events {

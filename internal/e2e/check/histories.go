@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // The kinds of events, and what explains them.
@@ -141,6 +142,19 @@ func (c *Clients) List(number int) (Catalogue, string, Event, error) {
 	return got.all, got.version, e, err
 }
 
+// Create has one client make cars until that is answered, and returns what it saw.
+func (c *Clients) Create(number int) ([]Event, error) {
+	one := c.client(number)
+	for range 20 {
+		one.create()
+		if n := len(one.events); n > 0 {
+			return one.history(), errors.Join(one.failed...)
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	return nil, errors.New("a write is not answered")
+}
+
 // Version returns the catalogue of a version, if a list of that was seen.
 func (c *Clients) Version(version string) (seen Catalogue, known bool) {
 	c.mu.Lock()
@@ -190,18 +204,23 @@ func (c *Clients) Work() ([]Event, error) {
 	var events []Event
 	var failed []error
 	for _, one := range all {
-		events = append(events, one.events...)
+		events = append(events, one.history()...)
 		failed = append(failed, one.failed...)
-		for _, e := range one.lost {
-			price := int(e.Answered)
-			id := cmp.Or(c.seenAt[price], -price) // nobody asks for the latter
-			made := createEvent(id, price, true)
-			made.What = fmt.Sprintf("create %d, a new one", price)
-			made.Sent, made.Answered = e.Sent, never
-			events = append(events, made)
-		}
 	}
 	return events, errors.Join(failed...)
+}
+
+// history returns all that a client saw, when all others have ended.
+func (c *client) history() []Event {
+	for _, e := range c.lost {
+		price := int(e.Answered)
+		id := cmp.Or(c.seenAt[price], -price) // nobody asks for the latter
+		made := createEvent(id, price, true)
+		made.What = fmt.Sprintf("client %d: create %d, a new one", c.number, price)
+		made.Sent, made.Answered = e.Sent, never
+		c.events = append(c.events, made)
+	}
+	return c.events
 }
 
 func (c *Clients) client(number int) *client {
@@ -273,17 +292,7 @@ func (c *client) request() {
 			return createEvent(id, price, got.status == http.StatusCreated)
 		}, func() Event { return createEvent(id, price, true) })
 	case 7:
-		sent := c.clock.Load() + 1
-		c.do("POST", "/api/cars", carJSON(0, price), "", func(got answer) Event {
-			if got.status == http.StatusCreated {
-				c.newID = got.id
-				c.give(got.id)
-			}
-			return createEvent(got.id, price, got.status == http.StatusCreated)
-		}, func() Event {
-			c.lost = append(c.lost, Event{Sent: sent, Answered: int64(price)})
-			return Event{}
-		})
+		c.create()
 	case 8:
 		c.do("DELETE", path, "", "", func(got answer) Event { return deleteEvent(id, got.price) }, func() Event { return removeEvent(id) })
 	case 9:
@@ -307,6 +316,22 @@ func (c *client) request() {
 		c.do(method, path, body, tag, func(got answer) Event { return changeEvent(id, before, price, got.status) },
 			func() Event { return changeEvent(id, before, price, http.StatusOK) })
 	}
+}
+
+// create makes a car that gets the next ID.
+func (c *client) create() {
+	price := int(c.price.Add(1))
+	sent := c.clock.Load() + 1
+	c.do("POST", "/api/cars", carJSON(0, price), "", func(got answer) Event {
+		if got.status == http.StatusCreated {
+			c.newID = got.id
+			c.give(got.id)
+		}
+		return createEvent(got.id, price, got.status == http.StatusCreated)
+	}, func() Event {
+		c.lost = append(c.lost, Event{Sent: sent, Answered: int64(price)})
+		return Event{}
+	})
 }
 
 // do sends a request, and notes the event that saw or, without an answer, lost returns.
