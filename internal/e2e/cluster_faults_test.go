@@ -370,7 +370,7 @@ func TestEtcdFlags(t *testing.T) {
 		{[]string{"-data", "etcd://root:pw@a/cars"}, "password"},
 		{[]string{"-data", "etcd://a/cars?x=1"}, "?"},
 		{[]string{"-data", "etcd://a/cars", "-reads", "sometimes"}, "linearizable or local"},
-		{[]string{"-data", "", "-reads", "local"}, "-reads needs"},
+		{[]string{"-data", "", "-reads", "local"}, "-data etcd://"},
 		{[]string{"-data", "", "-etcd-ca", cert}, "etcds://"},
 		{[]string{"-data", "etcd://a/cars", "-etcd-ca", cert}, "etcds://"},
 		{[]string{"-data", "etcds://a/cars", "-etcd-ca", garbage}, "garbage.pem has no certificate"},

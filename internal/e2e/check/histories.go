@@ -2,76 +2,16 @@ package check
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// The kinds of events, and what explains them.
-
-func readEvent(id, price int) Event {
-	return Event{What: fmt.Sprintf("read %d: %d", id, price), sees: []int{price}, explains: func(now Catalogue) (Catalogue, bool) { return now, now[id] == price }}
-}
-
-func listEvent(seen Catalogue) Event {
-	return Event{What: fmt.Sprint("list ", seen), sees: slices.Collect(maps.Values(seen)), explains: func(now Catalogue) (Catalogue, bool) { return now, now.equal(seen) }}
-}
-
-func createEvent(id, price int, created bool) Event {
-	return Event{What: fmt.Sprintf("create %d as %d: %t", id, price, created), makes: []int{price}, explains: func(now Catalogue) (Catalogue, bool) {
-		if !created {
-			return now, now[id] != absent
-		}
-		return now.with(id, price), now[id] == absent
-	}}
-}
-
-// changeEvent is a change of a car to price that was answered with status. If before is
-// not absent, it had the condition that the car had that price.
-func changeEvent(id, before, price, status int) Event {
-	return Event{What: fmt.Sprintf("change %d from %d to %d: %d", id, before, price, status), makes: []int{price}, sees: []int{before}, explains: func(now Catalogue) (Catalogue, bool) {
-		switch status {
-		case http.StatusOK:
-			return now.with(id, price), now[id] != absent && (before == absent || now[id] == before)
-		case http.StatusPreconditionFailed:
-			return now, now[id] != absent && now[id] != before
-		default:
-			return now, now[id] == absent
-		}
-	}}
-}
-
-// deleteEvent is a delete that was answered with the car of that price, or with 404 if
-// price is absent.
-func deleteEvent(id, price int) Event {
-	return Event{What: fmt.Sprintf("delete %d: %d", id, price), sees: []int{price}, explains: func(now Catalogue) (Catalogue, bool) { return now.with(id, absent), now[id] == price }}
-}
-
-// removeEvent is a delete without an answer.
-func removeEvent(id int) Event {
-	return Event{What: fmt.Sprint("delete ", id), explains: func(now Catalogue) (Catalogue, bool) { return now.with(id, absent), now[id] != absent }}
-}
-
-// replaceEvent is a replacement of the whole catalogue. If before is not nil, it had the
-// condition that the catalogue was that.
-func replaceEvent(before, after Catalogue, status int) Event {
-	return Event{What: fmt.Sprintf("replace %v by %v: %d", before, after, status), makes: slices.Collect(maps.Values(after)), sees: slices.Collect(maps.Values(before)), explains: func(now Catalogue) (Catalogue, bool) {
-		if status == http.StatusOK {
-			return after, before == nil || now.equal(before)
-		}
-		return now, before != nil && !now.equal(before)
-	}}
-}
 
 // Clients create, change, delete, replace and read a few cars, all at once, and note what
 // they are answered.
@@ -370,95 +310,6 @@ func (c *client) give(id int) {
 		c.failed = append(c.failed, fmt.Errorf("ID %d was given twice", id))
 	}
 	c.given[id] = true
-}
-
-// An answer is what is of interest in one.
-type answer struct {
-	status  int
-	id      int
-	price   int       // absent without a car
-	all     Catalogue // of a list
-	tag     string
-	version string
-	again   string // Retry-After
-}
-
-// ask sends a request, with If-Match if tag is not empty.
-func (c *client) ask(method, target, body, tag string) (answer, error) {
-	var got answer
-	r, err := http.NewRequest(method, "http://localhost"+target, strings.NewReader(body))
-	if err != nil {
-		return got, err
-	}
-	r.Header.Set("Accept-Encoding", "identity")
-	if body != "" {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if tag != "" {
-		r.Header.Set("If-Match", tag)
-	}
-	resp, err := c.Send(c.number, r)
-	if err != nil {
-		return got, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return got, err
-	}
-	got = answer{status: resp.StatusCode, tag: resp.Header.Get("ETag"), version: resp.Header.Get("Catalogue-Version"), again: resp.Header.Get("Retry-After")}
-	switch got.status {
-	case http.StatusOK, http.StatusCreated:
-		err = c.read(&got, text)
-	case http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed, http.StatusInsufficientStorage:
-	case http.StatusServiceUnavailable:
-		if !c.Faulty {
-			err = fmt.Errorf("%s %s: got %s", method, target, text)
-		}
-	default:
-		err = fmt.Errorf("%s %s: got %d %s", method, target, got.status, text)
-	}
-	return got, err
-}
-
-// read reads the car or the list in an answer.
-func (c *client) read(got *answer, text []byte) error {
-	type car struct{ ID, Price int }
-	list := make([]car, 1)
-	var err error
-	if text[0] == '[' {
-		err = json.Unmarshal(text, &list)
-	} else {
-		err = json.Unmarshal(text, &list[0])
-		got.id, got.price = list[0].ID, list[0].Price
-	}
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	prices := make(map[int]int)
-	for _, one := range list {
-		if _, twice := prices[one.ID]; twice {
-			return fmt.Errorf("ID %d is there twice", one.ID)
-		}
-		prices[one.ID] = one.Price
-		c.seenAt[one.Price] = one.ID
-	}
-	if text[0] != '[' {
-		return nil
-	}
-	if got.all, err = c.Collapse(prices); err != nil {
-		return err
-	}
-	if got.version == "" {
-		return nil
-	}
-	if old, known := c.versions[got.version]; known && !old.equal(got.all) {
-		return fmt.Errorf("version %s is %v, and %v", got.version, old, got.all)
-	}
-	c.versions[got.version] = got.all
-	return nil
 }
 
 // Histories has many clients at work, and returns the catalogue before and what they saw.
