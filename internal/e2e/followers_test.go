@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -30,7 +31,6 @@ type followers struct {
 type told struct {
 	Count         int // of stamps, by all streams
 	Steps         int // events, by all streams
-	Ended         int // streams that have ended
 	P50, P99, Max time.Duration
 }
 
@@ -88,7 +88,7 @@ func followAll(config string) error {
 		got   told
 		took  []time.Duration
 		ended sync.WaitGroup
-		more  = make(chan int, 1<<16)
+		count atomic.Int64 // of stamps
 	)
 	conns := make([]net.Conn, f.Streams+f.Stuck)
 	for i := range conns {
@@ -122,15 +122,11 @@ func followAll(config string) error {
 				if bytes.HasPrefix(line, []byte("event: change")) {
 					steps++
 				}
-				n := 0
 				for _, part := range bytes.Split(line, []byte(`"name":"@`))[1:] {
 					if sent, err := strconv.ParseInt(string(part[:min(19, len(part))]), 10, 64); err == nil {
 						mine = append(mine, time.Duration(now-sent))
-						n++
+						count.Add(1)
 					}
-				}
-				if n > 0 {
-					more <- n
 				}
 			}
 			mu.Lock()
@@ -142,23 +138,12 @@ func followAll(config string) error {
 	fmt.Println("open")
 	var stamps int
 	fmt.Scanln(&stamps)
-	late := time.After(patience)
-	for n := 0; n < stamps*f.Streams; {
-		select {
-		case k := <-more:
-			n += k
-			continue
-		case <-late:
-		}
-		break
+	for late := time.Now().Add(patience); count.Load() < int64(stamps*f.Streams) && time.Now().Before(late); {
+		time.Sleep(time.Millisecond)
 	}
 	for _, conn := range conns {
 		conn.SetReadDeadline(time.Now())
 	}
-	go func() {
-		for range more {
-		}
-	}()
 	ended.Wait()
 	if got.Count = len(took); got.Count > 0 {
 		slices.Sort(took)

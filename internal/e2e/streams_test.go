@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cars/internal/e2e/check"
 )
 
 // An event is one of a stream, or an error at its end.
@@ -690,6 +692,44 @@ func stuckStreams(t *testing.T, s *server, c *http.Client, n int, http2 bool) {
 	}
 }
 
+// TestStreamThatIsNotReadIsClosed after 30 s without room for an event, and not before.
+// Another stream and writers do not notice it.
+func TestStreamThatIsNotReadIsClosed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 40 seconds; run without -short")
+	}
+	t.Parallel()
+	s := start(t, "-delay", "0").skippingLog()
+	stuckStreams(t, s, client, 3, false)
+	list, _, err := readList(t.Context(), client, s.url+"/api/cars")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFollower(func() string { return s.url }, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { f.run(ctx, t) })
+	f.wait(t, canonical(list))
+	for late := time.Now().Add(30*time.Second + patience); s.metric(t, "cars_streams_open") > 1; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%v streams are open, want the one that reads", s.metric(t, "cars_streams_open"))
+		}
+		s.wantStatus(t, 200, "PATCH", "/api/cars/1", fmt.Sprintf(`{"price":%d}`, rand.N(1_000_000)))
+	}
+	list, _, err = readList(t.Context(), client, s.url+"/api/cars")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.wait(t, canonical(list))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cuts > 0 {
+		t.Errorf("the stream that reads was cut %d times", f.cuts)
+	}
+}
+
 // TestStreamThroughACompressingProxy: one that gathers what it compresses must leave
 // streams alone, and is told so. Nothing here compresses them.
 func TestStreamThroughACompressingProxy(t *testing.T) {
@@ -714,6 +754,7 @@ func TestStreamThroughACompressingProxy(t *testing.T) {
 	defer front.CloseClientConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	whole := s.dial(t, "GET /api/cars HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nLast-Event-ID: old\r\n\r\n")
 	one, err := openStream(ctx, &http.Client{Transport: &http.Transport{DisableCompression: true}}, front.URL+"/api/cars?category=SUV", "")
 	if err != nil {
 		t.Fatal(err)
@@ -731,5 +772,11 @@ func TestStreamThroughACompressingProxy(t *testing.T) {
 	deleted, err3 := one.next()
 	if ready.name != "ready" || !strings.HasPrefix(put.data, `{"put":[{"id":1,`) || deleted.data != `{"put":[],"delete":[1]}` || errors.Join(err1, err2, err3) != nil {
 		t.Errorf("got %+v, %+v, %+v, %v", ready, put, deleted, errors.Join(err1, err2, err3))
+	}
+	s.signal(t, syscall.SIGTERM)
+	resp, text := answer(t, bufio.NewReader(whole))
+	operation, _ := check.Description.Find("GET", "/api/cars")
+	if err := check.Description.CheckAnswer(operation, 200, resp.Header, []byte(text)); err != nil || strings.Count(text, "event: ") != 4 {
+		t.Errorf("got %s, %v, want ready, reset and two changes, as described", text, err)
 	}
 }

@@ -40,6 +40,7 @@ type Stream struct {
 	w          http.ResponseWriter
 	connection *http.ResponseController
 	timer      *time.Timer
+	deadline   time.Time     // of writes, as write has set it last
 	silenced   func() bool   // keeps the end of ctx from setting a deadline; false: it has begun to
 	ended      chan struct{} // closed once the end of ctx has set a deadline
 }
@@ -53,12 +54,18 @@ func Start(w http.ResponseWriter, r *http.Request) *Stream {
 	h.Set("Cache-Control", "no-cache, no-transform") // a proxy that compresses would hold events back
 	h.Set("X-Accel-Buffering", "no")                 // nginx would do so even without compression
 	s.connection.SetReadDeadline(time.Time{})        // an error means that there are no deadlines, as in tests
-	w.WriteHeader(http.StatusOK)
-	io.WriteString(w, "retry: 1000\n\n") // ms until a client tries again; it goes with the first event
 	s.silenced = context.AfterFunc(s.ctx, func() {
 		s.connection.SetWriteDeadline(time.Now().Add(lastWords))
 		close(s.ended)
 	})
+	begun := make(chan struct{})
+	go func() { // on its own stack: net/http takes so much of it here that this one would double, for good
+		defer close(begun)
+		w.WriteHeader(http.StatusOK)
+		io.WriteString(w, "retry: 1000\n\n") // ms until a client tries again
+		s.connection.Flush()
+	}()
+	<-begun
 	return s
 }
 
@@ -126,8 +133,13 @@ func (s *Stream) Pause(d time.Duration) error {
 }
 
 // write sends b. If the context is done, it sends nothing: the deadline is lastWords then.
+// It sets a deadline that is later by a second or more: each time would be a tenth of what
+// a step costs.
 func (s *Stream) write(b []byte) error {
-	s.connection.SetWriteDeadline(time.Now().Add(patience))
+	if deadline := time.Now().Add(patience); deadline.Sub(s.deadline) >= time.Second {
+		s.deadline = deadline
+		s.connection.SetWriteDeadline(deadline)
+	}
 	if s.ctx.Err() != nil {
 		return s.ctx.Err()
 	}

@@ -7,6 +7,7 @@
 package sorted
 
 import (
+	"bytes"
 	"cmp"
 	"iter"
 	"maps"
@@ -158,11 +159,16 @@ func Changes(before, after List) iter.Seq2[*Item, *Item] {
 				a.next()
 				b.next()
 			}
-			if old != now && !yield(old, now) {
+			if !same(old, now) && !yield(old, now) {
 				return
 			}
 		}
 	}
+}
+
+// same reports whether two items, each of which may be nil, have the same content.
+func same(a, b *Item) bool {
+	return a == b || a != nil && b != nil && a.Hash == b.Hash && bytes.Equal(a.Line, b.Line)
 }
 
 // A cursor is a place in a list: an index into the first of the blocks that are left.

@@ -275,3 +275,23 @@ func BenchmarkChanges(b *testing.B) {
 		}
 	}
 }
+
+// TestSameContentIsNoChange: a client that puts what is there already leaves no trace in a
+// file, and no event.
+func TestSameContentIsNoChange(t *testing.T) {
+	old := &Item{ID: 1, Hash: 7, Line: []byte("{}\n")}
+	again := &Item{ID: 1, Hash: 7, Line: []byte("{}\n")}
+	other := &Item{ID: 1, Hash: 7, Line: []byte("[]\n")} // which has the same hash by chance
+	for _, test := range []struct {
+		now  *Item
+		want int
+	}{{again, 0}, {other, 1}} {
+		n := 0
+		for range Changes(NewList([]*Item{old}), NewList([]*Item{test.now})) {
+			n++
+		}
+		if n != test.want {
+			t.Errorf("%s: got %d changes, want %d", test.now.Line, n, test.want)
+		}
+	}
+}

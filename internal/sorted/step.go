@@ -19,7 +19,7 @@ func AppendStep(b []byte, before, after List, matches func(*Item) bool, most int
 		matched := old != nil && matches(old)
 		if now == nil || !matches(now) {
 			deletes = deletes || matched
-		} else if !matched || !bytes.Equal(old.Line, now.Line) {
+		} else {
 			b = append(append(b, now.JSON()...), ',')
 		}
 		if len(b)-start > most {

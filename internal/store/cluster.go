@@ -54,6 +54,7 @@ type Cluster struct {
 	state     State
 	stored    value                      // what stands in etcd at the state's key
 	revision  int64                      // that put it there
+	heard     int64                      // the highest revision of a state that etcd has told of
 	seen      int64                      // up to which the watch has brought everything
 	writing   map[string]*sorted.Builder // generations that others write, if all of them was seen
 	reloading bool                       // the state is to be loaded: what the watch brought did not suffice
@@ -143,7 +144,7 @@ func OpenCluster(options ClusterOptions) (*Cluster, State, error) {
 		c.cancel()
 		return nil, State{}, err
 	}
-	c.state, c.stored, c.revision, c.seen = s.state, s.stored, s.revision, s.seen
+	c.state, c.stored, c.revision, c.heard, c.seen = s.state, s.stored, s.revision, s.revision, s.seen
 	c.freshAt.Store(s.asked.UnixNano())
 	c.cleanAt = time.Now().Add(c.options.times.leftovers / 2)
 	c.follow(false)

@@ -108,7 +108,7 @@ func (c *Cluster) ended(o outcome) {
 	switch {
 	case o.refused:
 		p.refused, p.others, p.repeated, p.since = true, o.others, o.repeated, time.Now()
-		if o.others < o.before {
+		if o.others < min(o.before, c.heard) {
 			c.reload(true) // an older state than one that was seen before: from a backup
 		}
 	case o.err == nil && o.revision == o.before && c.revision != o.before:
@@ -139,7 +139,7 @@ func (c *Cluster) succeed(stored value, revision int64) {
 	if stored.Generation != c.stored.Generation {
 		c.cleanSoon(0)
 	}
-	c.state, c.stored, c.revision = p.After, stored, revision
+	c.state, c.stored, c.revision, c.heard = p.After, stored, revision, max(c.heard, revision)
 	c.state.Version = version(revision)
 	c.wonAt = now
 	c.committed.Add(1)

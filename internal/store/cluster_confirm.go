@@ -13,7 +13,7 @@ import (
 type question struct {
 	owner    bool // it is the owner's
 	asked    time.Time
-	known    int64 // the revision of the state that was here then
+	known    int64 // the highest revision of a state that etcd had told of then
 	revision int64 // the answer
 	err      error // or why there is none
 	answered time.Time
@@ -23,7 +23,7 @@ type question struct {
 // ask asks etcd for the revision of the newest state.
 func (c *Cluster) ask(owner bool) {
 	now := time.Now()
-	q := question{owner: owner, asked: now, known: c.revision, deadline: now.Add(c.patience())}
+	q := question{owner: owner, asked: now, known: c.heard, deadline: now.Add(c.patience())}
 	c.asking++
 	c.askedAt = now
 	c.find(func() func() {
@@ -39,8 +39,12 @@ func (c *Cluster) ask(owner bool) {
 func (c *Cluster) answered(q question) {
 	c.asking--
 	q.answered = time.Now()
-	if q.err == nil && q.revision < q.known {
-		c.reload(true) // an older state than one that was seen before: from a backup
+	switch {
+	case q.err != nil:
+	case q.revision < min(q.known, c.heard): // not if that was found out meanwhile
+		c.reload(true) // an older state than one that there was before: from a backup
+	default:
+		c.heard = max(c.heard, q.revision)
 	}
 	c.questions = append(c.questions, q)
 }

@@ -166,6 +166,7 @@ func (c *Cluster) loaded(s *snapshot) {
 	c.seen = s.seen
 	c.writing = make(map[string]*sorted.Builder)
 	if s.restored {
+		c.heard = s.revision
 		c.tell(slog.LevelError, "etcd has an older state than before, as from a backup; it was loaded", nil)
 	}
 	if p := c.pending; p != nil {
@@ -264,7 +265,7 @@ func (c *Cluster) step(next value, revision int64, list sorted.List) {
 		c.cleanSoon(c.options.times.leftovers + rand.N(c.options.times.leftovers))
 	}
 	c.beatenAt = time.Now()
-	c.stored, c.revision = next, revision
+	c.stored, c.revision, c.heard = next, revision, max(c.heard, revision)
 	c.state = State{Items: list, NextID: next.NextID, Version: version(revision)}
 	c.report(Event{Kind: Changed, State: c.state})
 }

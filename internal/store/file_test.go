@@ -226,7 +226,7 @@ func TestCompaction(t *testing.T) {
 	commits := 0
 	for largest := int64(0); sizeOf(t, path) >= largest && commits <= 100; commits++ {
 		largest = sizeOf(t, path)
-		list := k.state.Items.Put(newNote(1, strings.Repeat("a", 20_000))).Put(newNote(2, strings.Repeat("b", 20_000)))
+		list := k.state.Items.Put(newNote(1, strings.Repeat("a", 20_000)+fmt.Sprint(commits))).Put(newNote(2, strings.Repeat("b", 20_000)+fmt.Sprint(commits)))
 		if err := k.commit(list, 0); err != nil {
 			t.Fatal(err)
 		}

@@ -7,9 +7,9 @@
 // Four extensions tie a description to a server. Beside the value of an example
 // of an answer, x-request is the [Request] that is answered so; in an answer without
 // content, x-requests are such requests; at the top, x-headers are the header fields that
-// every answer may have; and in an answer, x-content is content of other types, which only
-// clients that ask for it get. As content like any other, it would make the type of what
-// generated clients read from all answers uncertain.
+// every answer may have; and in an answer, x-content is content of other types, with the
+// header fields of its own, which only clients that ask for it get. As content like any
+// other, it would make the type of what generated clients read from all answers uncertain.
 package openapi
 
 import (
@@ -159,15 +159,13 @@ func (d *Document) CheckAnswer(op Operation, status int, header http.Header, bod
 	if response == nil {
 		return errors.New("the status is not described")
 	}
-	if err := d.checkHeader(d.at(response, "headers"), header); err != nil {
-		return err
+	headers, content := d.at(response, "headers"), d.at(response, "content")
+	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	if other := d.at(response, "x-content", mediaType); other != nil {
+		headers, content = d.at(other, "headers"), d.at(response, "x-content")
 	}
-	content := d.at(response, "content")
-	if other := d.at(response, "x-content"); other != nil {
-		all := object{}
-		maps.Copy(all, content)
-		maps.Copy(all, other)
-		content = all
+	if err := d.checkHeader(headers, header); err != nil {
+		return err
 	}
 	if len(body) == 0 && (content == nil || op.Method == "HEAD") {
 		return nil
