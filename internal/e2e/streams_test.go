@@ -773,8 +773,23 @@ func TestStreamThroughACompressingProxy(t *testing.T) {
 	if ready.name != "ready" || !strings.HasPrefix(put.data, `{"put":[{"id":1,`) || deleted.data != `{"put":[],"delete":[1]}` || errors.Join(err1, err2, err3) != nil {
 		t.Errorf("got %+v, %+v, %+v, %v", ready, put, deleted, errors.Join(err1, err2, err3))
 	}
+	// The other stream may be told a moment later.
+	resp, err := http.ReadResponse(bufio.NewReader(whole), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text string
+	for part := make([]byte, 1<<10); strings.Count(text, "event: ") < 4; {
+		n, err := resp.Body.Read(part)
+		if text += string(part[:n]); err != nil {
+			t.Fatalf("after %q: %v", text, err)
+		}
+	}
 	s.signal(t, syscall.SIGTERM)
-	resp, text := answer(t, bufio.NewReader(whole))
+	rest, err := io.ReadAll(resp.Body)
+	if text += string(rest); err != nil {
+		t.Error(err)
+	}
 	operation, _ := check.Description.Find("GET", "/api/cars")
 	if err := check.Description.CheckAnswer(operation, 200, resp.Header, []byte(text)); err != nil || strings.Count(text, "event: ") != 4 {
 		t.Errorf("got %s, %v, want ready, reset and two changes, as described", text, err)
