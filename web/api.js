@@ -1,11 +1,9 @@
-// Requests to the server. What it refuses, and that it does not answer, become an
-// ApiError. Addresses are relative: a proxy may serve the page below a path.
+// Requests to the server. Addresses are relative: a proxy may serve the page below a path.
 
-export class ApiError extends Error {
-	constructor(message, status, properties) {
+class ApiError extends Error {
+	constructor(message, status, more) {
 		super(message);
-		this.status = status; // 0: no answer
-		Object.assign(this, { fields: {} }, properties);
+		Object.assign(this, { status, ...more }); // status 0: no answer
 	}
 
 	// Whether it may help to ask again. Proxies say 502 and 504 of a server that is gone.
@@ -15,51 +13,43 @@ export class ApiError extends Error {
 
 	// Whether a write may have been made. The server says when to try again if it was not.
 	get unknown() {
-		return this.status === 0 || (this.status >= 500 && this.status !== 507 && this.retryAfter === undefined);
+		return this.status === 0 || (this.status >= 500 && this.status !== 507 && !this.retryAfter);
 	}
 }
 
-// send returns what an answer says, and its header: the entity tag, the number of cars in
-// all, the catalogue's version, and where the time went.
+// named returns the numbers that pattern finds in a text, by name.
+export const named = (text, pattern) => Object.fromEntries([...text.matchAll(pattern)].map(([, name, value]) => [name, Number(value)]));
+
 async function send(path, options) {
-	let response, text;
+	let response, data;
 	try {
 		response = await fetch(path, options);
-		text = await response.text();
-	} catch {
+		data = await response.json();
+	} catch (error) {
 		options.signal?.throwIfAborted();
-		throw new ApiError('The server does not answer.', 0);
-	}
-	const header = (name) => response.headers.get(name);
-	const timing = Object.fromEntries([...(header('Server-Timing') ?? '').matchAll(/(\w+);dur=([\d.]+)/g)].map(([, name, value]) => [name, Number(value)]));
-	let data;
-	try {
-		data = JSON.parse(text);
-	} catch {
+		if (!(error instanceof SyntaxError)) throw new ApiError('The server does not answer.', 0);
 		if (response.ok) throw new ApiError('The server’s answer is not JSON.', response.status);
 	}
-	if (!response.ok) {
-		throw new ApiError(`${data?.message ?? response.status}.`, response.status, {
-			fields: data?.errors ?? {},
-			retryAfter: header('Retry-After') === null ? undefined : Number(header('Retry-After')) || 1,
-			timing,
-		});
+	const { ok, status, headers } = response;
+	const timing = named(headers.get('Server-Timing') ?? '', /(\w+);dur=([\d.]+)/g);
+	if (!ok) {
+		const retryAfter = headers.has('Retry-After') && (Number(headers.get('Retry-After')) || 1);
+		throw new ApiError(`${data?.message ?? status}.`, status, { fields: data?.errors, retryAfter, timing });
 	}
-	return { data, status: response.status, etag: header('ETag'), total: Number(header('X-Total-Count')), version: header('Catalogue-Version'), timing };
+	return { data, status, timing, etag: headers.get('ETag'), total: Number(headers.get('X-Total-Count')), version: headers.get('Catalogue-Version') };
 }
 
-// once gets path, and not from a cache.
 export const once = (path, signal) => send(path, { cache: 'no-store', signal });
 
-// read gets path. As long as that may help, it asks again: when the server says, or after
-// 1 to 5 seconds. Each second it calls waiting with the reason and what is left.
+// read gets path. As long as that may help, it asks again: when the server says, or after 1
+// to 5 s. Each second it calls waiting with the reason and what is left.
 export async function read(path, { signal, waiting = () => {} } = {}) {
 	for (let attempt = 1; ; attempt++) {
 		try {
 			return await send(path, { signal });
 		} catch (error) {
 			if (!error.passing) throw error;
-			for (let left = error.retryAfter ?? Math.min(attempt, 5); left >= 0; left--) {
+			for (let left = error.retryAfter || Math.min(attempt, 5); left >= 0; left--) {
 				waiting(error.message, left);
 				if (left > 0) await pause(1000, signal);
 			}
@@ -67,19 +57,13 @@ export async function read(path, { signal, waiting = () => {} } = {}) {
 	}
 }
 
-function pause(ms, signal) {
-	return new Promise((resolve, reject) => {
-		const timer = setTimeout(resolve, ms);
-		signal?.addEventListener('abort', () => {
-			clearTimeout(timer);
-			reject(signal.reason);
-		}, { once: true });
-	});
-}
+export const pause = (ms, signal) => new Promise((resolve, reject) => {
+	setTimeout(resolve, ms);
+	signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+});
 
 let token;
 
-// authorization is the header that shows the token.
 export const authorization = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
 // write changes something, once: only the user may try again, since the first time may
@@ -87,13 +71,12 @@ export const authorization = () => (token ? { Authorization: `Bearer ${token}` }
 export async function write(method, path, { body, etag, signal } = {}) {
 	for (;;) {
 		const used = token;
-		const headers = { 'Content-Type': 'application/json', ...authorization() };
-		if (etag) headers['If-Match'] = etag;
+		const headers = { 'Content-Type': 'application/json', ...authorization(), ...(etag && { 'If-Match': etag }) };
 		try {
 			return await send(path, { method, headers, signal, body: body && JSON.stringify(body) });
 		} catch (error) {
 			if (error.status !== 401) throw error;
-			if (token === used) token = prompt(`${used ? 'The server refuses this token.' : 'Everybody may look at these cars, but only who has the token may change them.'} Enter the one that was set as CARS_TOKEN when the server was started:`)?.replace(/[^!-~]/g, '');
+			if (token === used) token = prompt(`${used ? 'The server refuses this token.' : 'Only who has the token may change these cars.'} Enter the one that was set as CARS_TOKEN when the server was started:`)?.replace(/[^!-~]/g, '');
 			if (!token) throw error;
 		}
 	}

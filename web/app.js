@@ -2,8 +2,9 @@
 // the view of the catalogue, #car-7 a car.
 
 import './goroutine.js';
-import * as car from './car.js';
+import { open } from './car.js';
 import { load, loadChoices, loadIfMoved } from './catalogue.js';
+import { element, on } from './page.js';
 
 const carInAddress = () => Number(/^#car-([1-9]\d*)$/.exec(location.hash)?.[1]);
 
@@ -11,11 +12,11 @@ let followed = false; // the way to the car began on this page
 
 function show() {
 	const id = carInAddress();
-	if (id) car.open(id);
-	else car.close();
+	if (id) open(id);
+	else element('car').close();
 }
 
-car.onClose(() => {
+on('car', 'close', () => {
 	if (!carInAddress()) return;
 	if (followed) history.back();
 	else history.replaceState(null, '', location.pathname + location.search);

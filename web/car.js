@@ -1,16 +1,15 @@
 // One car: what is known of it, and deleting it.
 
 import { read, write } from './api.js';
-import { expect, load, shown, tell } from './catalogue.js';
+import { did, load, shown } from './catalogue.js';
 import { resolve } from './conflict.js';
 import { edit } from './editor.js';
-import { differing, fields, get, labels, picture, show } from './fields.js';
+import { address, differing, fields, get, labels, picture, show } from './fields.js';
 import { onStep } from './live.js';
-import { during, element, make, on, quote, say } from './page.js';
+import { during, element, make, on, quote, say, value } from './page.js';
 
 const dialog = element('car');
-const message = dialog.querySelector('.message');
-const news = dialog.querySelector('.news');
+const [news, message] = dialog.querySelectorAll('p');
 
 let car; // on show
 let etag; // of what the server said of it; undefined until it has
@@ -23,55 +22,47 @@ let stale = false; // the car was changed meanwhile
 export function open(id) {
 	request.abort();
 	request = new AbortController();
-	const { signal } = request;
 	etag = undefined;
 	stale = false;
 	fill(shown.get(id) ?? { id });
 	if (!dialog.open) dialog.showModal();
 	news.textContent = 'Reading …';
-	answered = refresh(id, signal);
+	refresh();
 }
 
-async function refresh(id, signal) {
-	try {
-		const answer = await read(path(id), { signal, waiting: (reason) => { message.textContent = `${reason} Trying again …`; } });
+function refresh() {
+	const { signal } = request;
+	answered = read(address(car.id), { signal, waiting: (reason) => { message.textContent = `${reason} Trying again …`; } }).then((answer) => {
 		etag = answer.etag;
 		fill(answer.data);
-	} catch (error) {
+	}, (error) => {
 		if (signal.aborted) return;
 		etag = undefined;
-		message.textContent = error.status === 404 && car.name ? 'This car was deleted meanwhile.'
-			: error.status === 404 ? 'There is no such car. It may have been deleted.' : error.message;
-		dialog.classList.toggle('gone', error.status === 404);
+		const gone = error.status === 404;
+		message.textContent = !gone ? error.message : car.name ? 'This car was deleted meanwhile.' : 'There is no such car. It may have been deleted.';
+		dialog.classList.toggle('gone', gone);
 		news.textContent = '';
-	}
+	});
+	return answered;
 }
 
-// renew shows what has become of the car, and marks what is new.
 async function renew() {
 	stale = false;
 	const before = car;
-	answered = refresh(car.id, request.signal);
-	await answered;
+	await refresh();
 	const changed = differing(before, car);
-	if (before === car || changed.length === 0) return;
+	if (changed.length === 0) return;
 	news.textContent = `Changed just now, not by you: ${labels(changed)}.`;
 	for (const { path } of changed) dialog.querySelector(`[data-path="${path}"]`).classList.add('changed');
 }
 
 onStep((step) => {
-	if (!dialog.open || !car) return;
+	if (!dialog.open) return;
 	const now = step?.put.find(({ id }) => id === car.id);
 	if (step && !step.delete.includes(car.id) && !(now && differing(now, car).length > 0)) return;
 	if (writing) stale = true;
 	else renew();
 });
-
-export const close = () => dialog.close();
-
-export const onClose = (listener) => on('car', 'close', listener);
-
-const path = (id) => `api/cars/${id}`;
 
 function fill(what) {
 	car = what;
@@ -82,19 +73,18 @@ function fill(what) {
 	if (!car.name) return;
 	picture(dialog.querySelector('img'), car);
 	dialog.querySelector('dl').replaceChildren(...fields.slice(1).flatMap(({ path, label }) => {
-		const value = make('dd', show(path, get(car, path)) || '–', { dir: 'auto' });
-		value.dataset.path = path;
-		return [make('dt', label), value];
+		const cell = value('dd', show(path, get(car, path)));
+		cell.dataset.path = path;
+		return [make('dt', label), cell];
 	}));
 }
 
 on('car', 'close', () => request.abort());
 
-// own does something of the user's, and then catches up with others.
 async function own(work) {
 	writing = true;
 	try {
-		return await work();
+		await work();
 	} finally {
 		writing = false;
 		if (stale && dialog.open) renew();
@@ -111,8 +101,7 @@ on('edit', 'click', async ({ target }) => {
 		etag = answer.etag;
 		fill(answer.data);
 		say([quote(car.name), ' was saved.']);
-		tell({ put: [car], delete: [] });
-		load();
+		did([car]);
 	});
 });
 
@@ -120,10 +109,8 @@ on('add', 'click', async () => {
 	const answer = await edit();
 	if (!answer) return;
 	const { id, name } = answer.data;
-	expect(id);
 	say([quote(name), ` was added as car ${id}. `, make('a', 'Show it', { href: `#car-${id}` })]);
-	tell({ put: [answer.data], delete: [] });
-	load();
+	did([answer.data]);
 });
 
 on('delete', 'click', async ({ target }) => {
@@ -135,8 +122,7 @@ on('delete', 'click', async ({ target }) => {
 			const deleted = await remove();
 			if (!deleted) return;
 			dialog.close();
-			tell({ put: [], delete: [deleted.id] });
-			load();
+			did([], [deleted.id]);
 			say([quote(deleted.name), ' was deleted.'], () => restore(deleted));
 		} catch (error) {
 			message.textContent = error.message + (error.unknown ? ' Whether the car was deleted is not known. Delete it again to find out.' : '');
@@ -150,11 +136,11 @@ on('delete', 'click', async ({ target }) => {
 async function remove() {
 	for (;;) {
 		try {
-			return (await write('DELETE', path(car.id), { etag })).data;
+			return (await write('DELETE', address(car.id), { etag })).data;
 		} catch (error) {
 			if (error.status !== 412) throw error;
 		}
-		const current = await read(path(car.id));
+		const current = await read(address(car.id));
 		const choice = await resolve(car, current.data);
 		if (!choice) return;
 		({ etag } = current);
@@ -165,16 +151,16 @@ async function remove() {
 
 // restore puts a deleted car back under its number, which nobody else is given.
 async function restore(deleted) {
+	const { id } = deleted;
 	const name = quote(deleted.name);
 	say([name, ' is being put back …']);
-	expect(deleted.id);
 	try {
 		await write('POST', 'api/cars', { body: deleted });
 		say([name, ' is back.']);
 	} catch (error) {
-		if (error.status === 409) say([`There is a car ${deleted.id} again.`]);
+		if (error.status === 409) say([`There is a car ${id} again.`]);
 		else say([`${error.message} `, name, ` ${error.unknown ? 'may be back or not' : 'could not be put back'}.`], () => restore(deleted));
 	}
 	await load();
-	document.querySelector(`[data-id="${deleted.id}"] a`)?.focus();
+	document.querySelector(`[data-id="${id}"] a`)?.focus();
 }

@@ -3,24 +3,22 @@
 import { read } from './api.js';
 import { count, counted, picture, show } from './fields.js';
 import { follow, isFollowed, onStep } from './live.js';
-import { element, on, quote } from './page.js';
-import { change, params, query } from './view.js';
+import { element, listTitle, make, on, quote } from './page.js';
+import { change, go, params, query } from './view.js';
 
 const filters = element('filters');
 const list = element('list');
 const trouble = element('trouble');
 const status = element('status').firstElementChild;
 
-// The cars on show, by ID.
-export let shown = new Map();
+export let shown = new Map(); // the cars on show, by ID
 
 let request = new AbortController();
 let loaded; // the query string on show
 let arrived; // steps that were told while a list is being read
 let total; // how many cars there are that match
 
-// load asks for what the address bar says. Whatever was asked before is outdated; the
-// server drops it.
+// load asks for what the address bar says, and for nothing that was asked before.
 export async function load() {
 	clearTimeout(typing);
 	clearTimeout(refilling);
@@ -34,11 +32,11 @@ export async function load() {
 	const steps = arrived = [];
 	const slow = setTimeout(() => { status.textContent = 'Loading …'; }, 400);
 	try {
-		const { data, total, version } = await read(`api/cars?${asked}`, { signal, waiting });
-		showCars(data, total);
-		const goesOn = follow(asked, version);
-		keepNews(goesOn);
+		const answer = await read(`api/cars?${asked}`, { signal, waiting });
 		arrived = undefined;
+		showCars(answer);
+		const goesOn = follow(asked, answer.version);
+		keepNews(goesOn);
 		if (goesOn) steps.forEach(tell); // the list may be older than they
 	} catch (error) {
 		if (signal.aborted) return;
@@ -53,7 +51,6 @@ export async function load() {
 	}
 }
 
-// loadIfMoved is load, unless the address bar says what is on show.
 export function loadIfMoved() {
 	if (location.search === loaded) return;
 	typed = undefined;
@@ -69,26 +66,27 @@ function waiting(reason, seconds) {
 	element('status').classList.toggle('waiting', Boolean(reason));
 }
 
-function showCars(cars, all) {
+function showCars({ data, total }) {
 	shown = new Map();
 	list.replaceChildren();
-	cars.forEach(add);
+	data.forEach(add);
 	trouble.hidden = true;
-	showTotal(all);
+	showTotal(total);
 }
 
 function showTotal(all) {
 	total = all;
 	const asked = query();
+	const paged = asked.has('_page');
 	const page = Number(asked.get('_page')) || 1;
 	const size = Number(asked.get('_limit') || asked.get('_per_page')) || 10;
-	const first = (page - 1) * size + 1;
-	if (total === 0) status.textContent = location.search ? 'No car matches.' : 'There are no cars yet.';
-	else if (shown.size === 0) status.textContent = `No cars here; there are ${count(total)}.`;
-	else if (shown.size === total) status.textContent = counted(total, 'car');
-	else if (asked.has('_page')) status.textContent = `Cars ${count(first)} to ${count(first + shown.size - 1)} of ${count(total)}`;
-	else status.textContent = `${count(shown.size)} of ${count(total)} cars`;
-	showPages(page, asked.has('_page') ? Math.ceil(total / size) : 0);
+	const first = (page - 1) * size;
+	status.textContent = total === 0 ? (location.search ? 'No car matches.' : 'There are no cars yet.')
+		: shown.size === 0 ? `No cars here; there are ${count(total)}.`
+		: shown.size === total ? counted(total, 'car')
+		: paged ? `Cars ${count(first + 1)} to ${count(first + shown.size)} of ${count(total)}`
+		: `${count(shown.size)} of ${count(total)} cars`;
+	showPages(page, paged ? Math.ceil(total / size) : 0);
 }
 
 function add(car) {
@@ -97,7 +95,6 @@ function add(car) {
 	list.append(fill(element('card').content.cloneNode(true).firstElementChild, car));
 }
 
-// fill has a card show a car.
 function fill(item, car) {
 	item.dataset.id = car.id;
 	picture(item.querySelector('img'), car);
@@ -114,7 +111,7 @@ function showPages(page, pages) {
 	element('pages').hidden = pages < 2 && page < 2;
 	element('page').textContent = `Page ${count(page)} of ${count(pages)}`;
 	// They stay focusable: who pages with the keyboard must not lose their place.
-	for (const [id, to] of [['first', 1], ['previous', Math.min(page - 1, pages)], ['next', page + 1], ['last', pages]]) {
+	for (const [id, to] of Object.entries({ first: 1, previous: Math.min(page - 1, pages), next: page + 1, last: pages })) {
 		element(id).value = to;
 		element(id).ariaDisabled = String(to === page || to < 1 || to > pages);
 	}
@@ -122,8 +119,7 @@ function showPages(page, pages) {
 
 function showError(error) {
 	follow('');
-	shown = new Map();
-	list.replaceChildren();
+	showCars({ data: [], total: 0 });
 	showPages(1, 0);
 	status.textContent = 'The cars cannot be shown.';
 	trouble.hidden = false;
@@ -139,25 +135,21 @@ let complete = 1; // the ID from which on known has all
 let fresh = new Set(); // IDs of new cars that are not on show
 let happened = []; // what is still to be told
 let telling; // the timer after which more may be told
-let refilling; // the timer of refill
+let refilling; // a timer
 
-// tell shows a step from one state of the catalogue to the next.
-export function tell(step) {
-	if (!step) {
-		load();
-		return;
-	}
+function tell(step) {
 	arrived?.push(step);
 	for (const car of step.put) {
-		const before = shown.get(car.id);
+		const { id } = car;
+		const before = shown.get(id);
 		if (before && JSON.stringify(before) !== JSON.stringify(car)) {
-			shown.set(car.id, car);
-			mark(fill(itemOf(car.id), car));
+			shown.set(id, car);
+			mark(fill(itemOf(id), car));
 			happened.push([quote(car.name), ' was changed.']);
-		} else if (!known.has(car.id) && car.id >= complete) {
-			fresh.add(car.id);
+		} else if (!known.has(id) && id >= complete) {
+			fresh.add(id);
 		}
-		known.add(car.id);
+		known.add(id);
 	}
 	for (const id of step.delete) {
 		fresh.delete(id);
@@ -173,7 +165,17 @@ export function tell(step) {
 	if (step.delete.length || step.put.some(({ id }) => !shown.has(id))) refilling = setTimeout(refill, 500);
 }
 
-onStep(tell);
+onStep((step) => (step ? tell(step) : load()));
+
+// did shows what the user has done: it is no news.
+export function did(put, gone = []) {
+	for (const { id } of put) {
+		known.add(id);
+		fresh.delete(id);
+	}
+	tell({ put, delete: gone });
+	load();
+}
 
 const itemOf = (id) => list.querySelector(`[data-id="${id}"]`);
 
@@ -186,7 +188,7 @@ function mark(item) {
 // leave removes a card. Who is there with the keyboard goes on at the next.
 function leave(item) {
 	if (item.contains(document.activeElement)) {
-		((item.nextElementSibling ?? item.previousElementSibling)?.querySelector('a') ?? element('catalogue-title')).focus();
+		((item.nextElementSibling ?? item.previousElementSibling)?.querySelector('a') ?? listTitle).focus();
 	}
 	item.remove();
 }
@@ -220,30 +222,13 @@ function showNews() {
 	}, 6000);
 }
 
-on('new', 'click', () => {
-	const ids = [...fresh];
-	history.pushState(null, '', `?${ids.length > 100 ? `id_gte=${Math.min(...ids)}` : ids.map((id) => `id=${id}`).join('&')}`);
-	load();
-	element('catalogue-title').focus();
-});
-
-// expect says that a car is the user's own, and so no news.
-export function expect(id) {
-	known.add(id);
-	fresh.delete(id);
-	showNews();
-}
-
-// showControls has every control say what the address bar does.
 function showControls() {
 	for (const control of filters.elements) {
 		const value = said(control);
 		control.querySelector('.odd')?.remove();
-		if (control.matches('select') && value && ![...control.options].some((option) => option.value === value)) {
-			control.add(new Option(value, value));
-			control.lastElementChild.className = 'odd'; // to be gone with the address
-		}
-		if (control !== typed) control.value = value; // nobody is corrected while typing
+		if (control === typed) continue; // nobody is corrected while typing
+		control.value = value;
+		if (control.value !== value) control.add?.(make('option', value, { value, className: 'odd', selected: true })); // to be gone with the address
 	}
 	element('clear').hidden = !location.search;
 	element('json').href = `api/cars${location.search}`;
@@ -258,7 +243,6 @@ function said({ name }) {
 
 const choices = { manufacturer: new Set(), category: new Set() };
 
-// loadChoices offers the manufacturers and categories of the newest thousand cars.
 export async function loadChoices() {
 	const { data, total } = await read('api/cars?_sort=-id&_limit=1000').catch(() => ({}));
 	if (!data) return;
@@ -282,12 +266,12 @@ function offer(cars) {
 let typing; // the timer of what is being typed
 let typed; // the control that is being typed into
 
-// apply has the address bar say what a control does.
 function apply(control) {
 	clearTimeout(typing);
+	const { name } = control;
 	const value = control.value.trim();
 	if (value === said(control)) return;
-	change({ [control.name]: value, _page: '', ...(control.name === '_sort' && { _order: '' }) }, control === typed);
+	change({ [name]: value, _page: '', ...(name === '_sort' && { _order: '' }) }, control === typed);
 	typed = control;
 	load();
 }
@@ -306,11 +290,18 @@ on('pages', 'click', ({ target }) => {
 	if (target.value === undefined || target.ariaDisabled === 'true') return;
 	change({ _page: target.value, _limit: query().get('_limit') ?? '' });
 	load();
-	element('catalogue-title').focus();
+	listTitle.focus();
+});
+
+on('new', 'click', () => {
+	const ids = [...fresh];
+	go(ids.length > 100 ? `id_gte=${Math.min(...ids)}` : ids.map((id) => `id=${id}`).join('&'));
+	load();
+	listTitle.focus();
 });
 
 on('clear', 'click', () => {
-	history.pushState(null, '', location.pathname);
+	go('');
 	load();
 	element('search').focus();
 });

@@ -1,7 +1,7 @@
 // Two have changed the same car: what is what, and whose is to be.
 
 import { fields, get, show } from './fields.js';
-import { element, make, quote } from './page.js';
+import { element, make, quote, value } from './page.js';
 
 const dialog = element('conflict');
 
@@ -14,23 +14,19 @@ export function resolve(read, current, changes) {
 	element('take-theirs').textContent = changes ? 'Drop my changes' : 'Keep it';
 	element('keep-mine').textContent = changes ? 'Save mine over it' : 'Delete it all the same';
 	dialog.querySelector('th:last-child').hidden = !changes;
-	dialog.querySelector('tbody').replaceChildren(...rows(read, current, changes));
+	dialog.querySelector('tbody').replaceChildren(...fields.flatMap(({ path, label }) => {
+		const [before, now, mine] = [get(read, path), get(current, path), changes?.[path]];
+		if (before === now && mine === undefined) return [];
+		const row = make('tr');
+		row.append(make('th', label, { scope: 'row' }), ...[before, now, mine].map((text) => value('td', show(path, text))));
+		row.cells[2].classList.toggle('changed', before !== now);
+		row.cells[3].classList.toggle('changed', mine !== undefined);
+		row.cells[3].hidden = !changes;
+		return [row];
+	}));
 	dialog.returnValue = '';
 	dialog.showModal();
 	return new Promise((decide) => {
 		dialog.addEventListener('close', () => decide(dialog.returnValue), { once: true });
-	});
-}
-
-function rows(read, current, changes = {}) {
-	return fields.flatMap(({ path, label }) => {
-		const [before, now, mine] = [get(read, path), get(current, path), changes[path]];
-		if (before === now && mine === undefined) return [];
-		const row = make('tr');
-		row.append(make('th', label, { scope: 'row' }), ...[before, now, mine].map((value) => make('td', show(path, value) || '–', { dir: 'auto' })));
-		row.cells[2].classList.toggle('changed', before !== now);
-		row.cells[3].classList.toggle('changed', mine !== undefined);
-		row.cells[3].hidden = Object.keys(changes).length === 0;
-		return [row];
 	});
 }

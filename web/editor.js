@@ -3,14 +3,13 @@
 import { read, write } from './api.js';
 import { load } from './catalogue.js';
 import { resolve } from './conflict.js';
-import { differing, fields, get, labels, nest } from './fields.js';
+import { address, differing, fields, get, labels, nest } from './fields.js';
 import { isFollowed, onStep } from './live.js';
 import { during, element, on, quote, say } from './page.js';
 
 const dialog = element('editor');
-const form = dialog.querySelector('form');
-const message = dialog.querySelector('.message');
-const news = dialog.querySelector('.news');
+const form = dialog.firstElementChild;
+const [news, message] = form.querySelectorAll('p');
 
 let base; // the car as it was read, and its ETag; undefined for a new one
 let id; // that a new car is to have; undefined for the next
@@ -19,26 +18,20 @@ let done; // ends edit
 
 const inputs = fields.map(({ path, label, number, required, suggest }) => {
 	const field = element('field').content.cloneNode(true);
-	const input = field.querySelector('input');
-	input.id = `edit-${path}`;
-	input.name = path;
-	input.required = Boolean(required);
-	input.dir = 'auto';
-	// Not type=number, which would keep from the server, and so from its judgement, what
-	// is not one.
+	const [name, input, wrong] = field.firstElementChild.children;
+	Object.assign(input, { id: `edit-${path}`, name: path, required, dir: 'auto' });
+	// Not type=number, which would keep from the server what is not one.
 	if (number) input.inputMode = 'numeric';
 	if (suggest) input.setAttribute('list', `${path}-list`);
-	const wrong = field.querySelector('.wrong');
 	wrong.id = `${input.id}-wrong`;
 	input.setAttribute('aria-describedby', wrong.id);
-	field.querySelector('label').htmlFor = input.id;
-	field.querySelector('label').textContent = required ? `${label} (required)` : label;
+	name.htmlFor = input.id;
+	name.textContent = required ? `${label} (required)` : label;
 	form.querySelector('.fields').append(field);
 	return input;
 });
 
-// edit lets the user change a car, or make a new one, and returns the server's answer;
-// undefined if there was none.
+// edit lets the user change a car, or make a new one, and returns the server's answer, if any.
 export function edit(car, etag) {
 	base = car && { car, etag };
 	id = undefined;
@@ -63,35 +56,34 @@ onStep((step) => {
 	const now = step.put.find(({ id }) => id === base.car.id);
 	if (now) {
 		const changed = labels(differing(base.car, now));
-		news.textContent = changed && `Somebody has changed this car meanwhile: ${changed}. Nothing is lost: when you save, you decide what counts.`;
+		news.textContent = changed && `Somebody has changed this car meanwhile: ${changed}. When you save, you decide what counts.`;
 	} else if (step.delete.includes(base.car.id)) {
 		news.textContent = `This car was deleted meanwhile${isFollowed('') ? '' : ', or is no longer in this list'}.`;
 	}
 });
 
-// values are what the form says, by path. What is no number is left to the server to
-// refuse.
-function values(inputs) {
-	return Object.fromEntries(inputs.map(({ name, value, inputMode }) => {
-		const text = value.trim();
-		return [name, inputMode && Number.isFinite(Number(text)) ? Number(text) : text];
-	}));
-}
+// What is no number is left to the server to refuse.
+const values = (inputs) => Object.fromEntries(inputs.map(({ name, value, inputMode }) => {
+	const text = value.trim();
+	return [name, inputMode && Number.isFinite(Number(text)) ? Number(text) : text];
+}));
 
 form.addEventListener('submit', async (event) => {
 	event.preventDefault();
 	if (request) return;
 	request = new AbortController();
+	const { signal } = request;
 	form.ariaBusy = 'true';
 	complain('');
 	try {
-		const answer = await during(element('save'), 'Saving …', base ? change(request.signal) : create(request.signal));
+		const answer = await during(element('save'), 'Saving …', base ? change(signal)
+			: write('POST', 'api/cars', { body: { id, ...nest(values(inputs)) }, signal }));
 		if (answer) {
 			done(answer);
 			dialog.close();
 		}
 	} catch (error) {
-		if (request.signal.aborted) {
+		if (signal.aborted) {
 			say(['Whether the car was saved is not known. The list is being read again.']);
 			load();
 		} else {
@@ -102,17 +94,11 @@ form.addEventListener('submit', async (event) => {
 	form.ariaBusy = 'false';
 });
 
-function create(signal) {
-	const body = nest(values(inputs));
-	if (id) body.id = id;
-	return write('POST', 'api/cars', { body, signal });
-}
-
 // change sends what is different from the car as it was read. If somebody else has
 // changed it since, the user decides. undefined: there is more to edit.
 async function change(signal) {
 	const changes = values(inputs.filter((input) => input.value !== input.defaultValue));
-	const path = `api/cars/${base.car.id}`;
+	const path = address(base.car.id);
 	for (let { etag } = base; ;) {
 		try {
 			return await write('PATCH', path, { body: nest(changes), etag, signal });
@@ -141,41 +127,36 @@ async function change(signal) {
 // explain says beside each field what the server says of it, and the rest above.
 function explain(error) {
 	const others = [];
-	for (const [path, problem] of Object.entries(error.fields)) {
+	for (const [path, problem] of Object.entries(error.fields ?? {})) {
 		const input = form.elements[path];
-		if (!input) {
-			others.push(`${path} ${problem}.`);
-			continue;
-		}
-		input.ariaInvalid = 'true';
-		element(`${input.id}-wrong`).textContent = problem;
+		if (input) judge(input, problem);
+		else others.push(`${path} ${problem}.`);
 	}
 	const first = inputs.find((input) => input.ariaInvalid === 'true');
 	if (first) {
-		complain(['Nothing was saved: the fields marked below are wrong.', ...others].join(' '), true);
+		message.textContent = ['Nothing was saved: the fields marked below are wrong.', ...others].join(' ');
 		first.focus();
 	} else if (error.status === 404 && base) {
 		id = base.car.id;
 		base = undefined;
 		complain('The car was deleted meanwhile. Save to put it back as it is here.');
-	} else if (error.unknown && base) {
-		complain(`${error.message} Whether the car was saved is not known. Save again to find out: only a car that is as you read it is changed.`);
 	} else if (error.unknown) {
-		complain(`${error.message} Whether the car was added is not known. Look for it in the list before you save again.`);
-		load();
+		complain(`${error.message} Whether the car was saved is not known. ${base ? 'Save again to find out: only a car that is as you read it is changed.' : 'Look for it in the list before you save again.'}`);
+		if (!base) load();
 	} else {
 		if (error.retryAfter) others.push(`Nothing was saved; try again in ${error.retryAfter} s.`);
 		complain([error.message, ...others].join(' '));
 	}
 }
 
-function complain(text, keep = false) {
+function judge(input, problem) {
+	input.ariaInvalid = String(problem !== '');
+	element(`${input.id}-wrong`).textContent = problem;
+}
+
+function complain(text) {
 	message.textContent = text;
-	if (keep) return;
-	for (const input of inputs) {
-		input.ariaInvalid = 'false';
-		element(`${input.id}-wrong`).textContent = '';
-	}
+	for (const input of inputs) judge(input, '');
 }
 
 on('cancel', 'click', () => dialog.close());

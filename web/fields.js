@@ -13,12 +13,12 @@ export const fields = [
 	{ path: 'details.drivetrain', label: 'Drivetrain' },
 ];
 
+export const address = (id) => `api/cars/${id}`;
+
 export const get = (car, path) => path.split('.').reduce((value, key) => value?.[key], car);
 
-// differing returns the fields in which two cars differ.
 export const differing = (a, b) => fields.filter(({ path }) => get(a, path) !== get(b, path));
 
-// labels names fields in a sentence.
 export const labels = (fields) => fields.map(({ label }) => label.replace(' in USD', '').toLowerCase()).join(', ');
 
 // nest turns { 'details.horsepower': 201 } into { details: { horsepower: 201 } }.
@@ -32,27 +32,21 @@ export function nest(values) {
 	return car;
 }
 
-const dollars = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD', maximumFractionDigits: 0 });
-const numbers = new Intl.NumberFormat('en-US');
+export const count = (number) => number.toLocaleString('en-US');
 
-// count writes a number with its thousands separated.
-export const count = (number) => numbers.format(number);
-
-// counted is count with what is counted.
 export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
 // show returns a value as people write it; '' if there is none.
 export function show(path, value) {
 	if (!value) return '';
-	if (path === 'price') return dollars.format(value);
-	return path === 'details.horsepower' && typeof value === 'number' ? count(value) : String(value);
+	if (path === 'price') return `$${count(value)}`;
+	return path === 'details.horsepower' ? count(value) : String(value);
 }
-
-const general = 'images/car.svg';
 
 // picture has img show a car. Only pictures on this server are loaded: a page that
 // asks others tells them who looks at what.
 export function picture(img, car) {
+	const general = 'images/car.svg';
 	const slug = car.category?.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');
 	const src = /^\/(?![/\\])/.test(car.imageUrl) ? car.imageUrl.slice(1) : slug ? `images/${slug}.svg` : general;
 	img.onerror = () => {

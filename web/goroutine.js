@@ -2,17 +2,18 @@
 // All is measured, by the server (Server-Timing, Catalogue-Version, /metrics) and the browser
 // (Resource Timing). What others would have needed is computed from the same arrivals.
 
-import { authorization, once, read, write } from './api.js';
+import { authorization, named, once, pause, read, write } from './api.js';
 import { counted } from './fields.js';
 import { spread } from './hosts.js';
 import { hold } from './live.js';
 import { element, make, on } from './page.js';
 import { area, compare, draw, ms, share } from './waterfall.js';
 
-const [progress, picture, explanation, send] = ['progress', 'picture', 'explanation', 'send'].map(element);
+const [progress, picture, explanation, send, numbers] = ['progress', 'picture', 'explanation', 'send', 'numbers'].map(element);
 
 let runs = 0;
 let stop; // aborts the run under way
+let signal; // that it is aborted
 
 const writes = () => element('what').value !== '';
 
@@ -29,29 +30,29 @@ on('watch', 'submit', async (event) => {
 		return;
 	}
 	stop = new AbortController();
+	({ signal } = stop);
 	send.textContent = 'Stop';
 	element('waterfall').hidden = false;
-	element('numbers').hidden = true;
+	numbers.hidden = true;
 	explanation.textContent = '';
 	picture.replaceChildren();
 	try {
-		await (writes() ? runWrites : runReads)(Number(element('requests').value), stop.signal);
+		await (writes() ? runWrites : runReads)(Number(element('requests').value));
 	} catch (error) {
-		progress.textContent = stop.signal.aborted ? 'Stopped.' : error.message;
+		progress.textContent = signal.aborted ? 'Stopped.' : error.message;
 	}
 	hold(false);
 	stop = undefined;
 	send.textContent = 'Send';
 });
 
-// runReads asks for cars, all at once.
-async function runReads(count, signal) {
+async function runReads(count) {
 	const { data: cars } = await read(`api/cars?_limit=${count}`, { signal, waiting });
-	const run = await measure(count, signal, (i) => `api/cars/${cars[i % cars.length]?.id ?? 1}`, (url) => once(url, signal));
+	const run = await measure(count, (i) => `api/cars/${cars[i % cars.length]?.id ?? 1}`, (url) => once(url, signal));
 	const { total, processed } = run;
 	if (processed.length > 0) {
 		const servers = [
-			{ name: 'This server', how: 'measured', total, loops: 1, bars: [{ kind: 'process', x: 0, width: total, loop: 0 }] },
+			measured('This server', 'process', 1, total),
 			{ name: 'Pool of five', ...sleeping(processed, 5) },
 			{ name: 'Sleeping loop', ...sleeping(processed, 1) },
 		];
@@ -63,13 +64,12 @@ async function runReads(count, signal) {
 
 const manufacturer = 'Watch the goroutine';
 
-// runWrites adds cars, all at once, and deletes them again.
-async function runWrites(count, signal) {
-	const before = await metrics(signal);
+async function runWrites(count) {
+	const before = await metrics();
 	let run, after;
 	try {
-		run = await measure(count, signal, () => 'api/cars', (url, i) => write('POST', url, { body: { name: `Write ${i + 1} of ${count}`, manufacturer }, signal }));
-		after = await metrics(signal);
+		run = await measure(count, () => 'api/cars', (url, i) => write('POST', url, { body: { name: `Write ${i + 1} of ${count}`, manufacturer }, signal }));
+		after = await metrics();
 	} finally {
 		await cleanUp();
 	}
@@ -80,18 +80,26 @@ async function runWrites(count, signal) {
 		const batches = done[0].version ? [...Map.groupBy(done, ({ version }) => version).values()] : [];
 		batches.sort(([a], [b]) => a.answered - b.answered);
 		batches.forEach((batch, i) => batch.forEach((row) => { row.batch = i + 1; }));
-		if (batches.length > 0) share(picture, `${counted(done.length, 'write')} in ${counted(batches.length, 'batch', 'batches')}`, batches.map((batch) => batch.map(({ number }) => number)));
-		const syncs = before && after && after.count - before.count;
-		const mean = (1000 * (after?.sum - before?.sum)) / syncs;
-		if (syncs) compare(picture, [syncing(counted(syncs, 'sync'), 'measured', syncs, mean), syncing(`A sync for each of ${done.length}`, 'computed', done.length, mean)]);
-		explanation.textContent = explainWrites(done, batches, syncs, mean);
+		const syncs = after.count - before.count; // NaN if it is not known
+		const mean = (1000 * (after.sum - before.sum)) / syncs;
+		const judged = counted(done.length, 'write');
+		const inBatches = `in ${counted(batches.length, 'batch', 'batches')}`;
+		if (batches.length > 0) share(picture, `${judged} ${inBatches}`, batches.map((batch) => batch.map(({ number }) => number)));
+		if (syncs) compare(picture, [measured(counted(syncs, 'sync'), 'sync', syncs, mean), { ...measured(`A sync for each of ${done.length}`, 'sync', done.length, mean), how: 'computed' }]);
+		explanation.textContent = [
+			`The goroutine judged ${judged} one after the other${batches.length > 0 ? `, ${inBatches} of up to ${Math.max(...batches.map(({ length }) => length))}: what came due while the disk was busy shared the next` : ''}.`,
+			syncs ? `The disk synced ${syncs === 1 ? 'once' : `${syncs} times`} and took ${ms(mean)} for it on average; a sync for each write would have kept it busy for ${ms(mean * done.length)}.`
+				: 'How long the disk took is not known: /metrics is not open here, or the cars are in memory only.',
+			'Nobody was told of success before it was on the disk, and all of a batch were told together; the cars have been deleted again.',
+		].join(' ');
 	}
 	list(run.rows);
 }
 
-const syncing = (name, how, count, mean) => ({
-	name, how, total: count * mean, loops: 1,
-	bars: Array.from({ length: count }, (_, i) => ({ kind: i % 2 ? 'sync even' : 'sync', x: i * mean, width: mean, loop: 0 })),
+// measured is something to compare: count bars, one after the other.
+const measured = (name, kind, count, width) => ({
+	name, how: 'measured', total: count * width, loops: 1,
+	bars: Array.from({ length: count }, (_, i) => ({ kind: i % 2 ? `${kind} even` : kind, x: i * width, width, loop: 0 })),
 });
 
 // cleanUp deletes the cars that runs have added, those of a tab that was closed, too.
@@ -105,9 +113,8 @@ async function cleanUp() {
 
 const waiting = (reason) => { progress.textContent = `${reason} Trying again …`; };
 
-// measure sends count requests at once, draws each when it is answered, and returns where
-// their time went.
-async function measure(count, signal, path, request) {
+// measure sends count requests at once, and draws each when it is answered.
+async function measure(count, path, request) {
 	const { names, address } = await spread();
 	hold(names === 1 || writes()); // what a run adds and deletes is no news
 	runs++;
@@ -118,11 +125,10 @@ async function measure(count, signal, path, request) {
 	if (writes() && names > 1) await Promise.all(urls.map((url) => fetch(url, { method: 'HEAD', headers: { 'Content-Type': 'application/json', ...authorization() }, signal })));
 	progress.textContent = `${requests(urls)} on the way …`;
 	const start = performance.now();
-	const measured = observe(start);
 	waterfall.start(start);
 	try {
 		const rows = await Promise.all(urls.map(async (url, i) => {
-			const row = { number: i + 1, ...await timed(url, start, measured, signal, () => request(url, i)) };
+			const row = { number: i + 1, ...await timed(url, start, () => request(url, i)) };
 			waterfall.add(i, row);
 			return row;
 		}));
@@ -136,71 +142,60 @@ async function measure(count, signal, path, request) {
 		return run;
 	} finally {
 		waterfall.stop();
-		measured.disconnect();
+		arrived.clear();
 	}
 }
+
+const arrived = new Map(); // by URL, what to call with what the browser has measured
+new PerformanceObserver((list) => {
+	for (const entry of list.getEntries()) arrived.get(entry.name)?.(entry);
+}).observe({ type: 'resource' });
 
 // timed returns where the time of one request went, in ms from start.
-async function timed(url, start, measured, signal, request) {
-	const entry = measured.entry(url);
-	const row = { failed: false, timing: {} };
-	try {
-		const { status, timing, version } = await request();
-		Object.assign(row, { status, timing, version });
-	} catch ({ status, timing = {} }) {
-		signal.throwIfAborted();
-		Object.assign(row, { status, timing, failed: true });
-	}
-	row.end = performance.now() - start;
-	const { requestStart, responseEnd, nextHopProtocol } = await entry(1000) ?? {};
-	if (responseEnd) row.end = responseEnd - start;
-	row.out = requestStart ? requestStart - start : row.end; // it may never have got out
-	const { queue = 0, process = 0 } = row.timing;
-	const received = row.out + queue;
-	const answered = received + process;
-	return { ...row, queue, process, received, answered, rest: Math.max(0, row.end - answered), protocol: nextHopProtocol };
-}
-
-// observe collects what the browser measures from start on. Its entry of a request may
-// come a little later than the answer, or never.
-function observe(start) {
-	const arrived = new Map();
-	const observer = new PerformanceObserver((list) => {
-		for (const entry of list.getEntries()) if (entry.startTime >= start) arrived.get(entry.name)?.(entry);
+async function timed(url, start, request) {
+	const entry = new Promise((resolve) => {
+		arrived.set(url, (timing) => { if (timing.startTime >= start) resolve(timing); });
 	});
-	observer.observe({ type: 'resource' });
-	return {
-		disconnect: () => observer.disconnect(),
-		entry(url) {
-			const entry = new Promise((resolve) => { arrived.set(url, resolve); });
-			return (ms) => Promise.race([entry, new Promise((resolve) => setTimeout(resolve, ms))]);
-		},
-	};
+	let answer;
+	try {
+		answer = await request();
+	} catch (error) {
+		signal.throwIfAborted();
+		answer = error;
+	}
+	const { status, timing: { queue = 0, process = 0 } = {}, version } = answer;
+	let end = performance.now() - start;
+	// It may come a little later than the answer, or never.
+	const { requestStart, responseEnd, nextHopProtocol: protocol } = await Promise.race([entry, pause(1000)]) ?? {};
+	if (responseEnd) end = responseEnd - start;
+	const out = requestStart ? requestStart - start : end; // it may never have got out
+	const received = out + queue;
+	const answered = received + process;
+	return { failed: answer instanceof Error, status, version, out, queue, process, received, answered, end, rest: Math.max(0, end - answered), protocol };
 }
 
-// metrics returns how many syncs there have been, and their seconds; undefined if the server
-// does not tell, or has no disk.
-async function metrics(signal) {
+// metrics returns how many syncs there have been, and their seconds, if the server tells.
+async function metrics() {
 	const response = await fetch('metrics', { cache: 'no-store', headers: authorization(), signal }).catch(() => {});
-	const found = response?.ok && (await response.text()).matchAll(/^cars_journal_sync_seconds_(sum|count) (.*)$/gm);
-	const values = Object.fromEntries([...found || []].map(([, name, value]) => [name, Number(value)]));
-	return 'count' in values ? values : undefined;
+	return named(response?.ok ? await response.text() : '', /^cars_journal_sync_seconds_(sum|count) (.*)$/gm);
 }
 
 function say({ rows, total }) {
 	const failures = rows.filter(({ failed }) => failed);
-	const statuses = [...new Set(failures.map(({ status }) => status || 'no answer'))].join(', ');
+	const statuses = [...new Set(failures.map(shownStatus))].join(', ');
 	progress.textContent = `${requests(rows)} in ${ms(total)}${failures.length ? `; ${failures.length} of them failed (${statuses})` : ''}.`;
 	element('failed').hidden = failures.length === 0;
 }
 
+const shownStatus = ({ status }) => status || 'no answer';
+
 function list(rows) {
-	element('numbers').hidden = false;
+	numbers.hidden = false;
 	element('batch').hidden = !rows.some(({ batch }) => batch);
-	element('numbers').querySelector('tbody').replaceChildren(...rows.map(({ number, status, out, queue, process, rest, end, batch }) => {
+	numbers.querySelector('tbody').replaceChildren(...rows.map((row) => {
 		const line = make('tr');
-		const times = [out, queue, process, rest, end].map((time) => time.toFixed(3));
-		for (const value of [number, status || 'no answer', ...times, batch ?? []].flat()) line.insertCell().textContent = value;
+		const times = [row.out, row.queue, row.process, row.rest, row.end].map((time) => time.toFixed(3));
+		for (const value of [row.number, shownStatus(row), ...times, row.batch ?? []].flat()) line.insertCell().textContent = value;
 		return line;
 	}));
 }
@@ -230,7 +225,6 @@ function over(spans) {
 
 const peak = (steps) => Math.max(...steps.map(([, number]) => number));
 
-// explainReads says in three sentences what one sees.
 function explainReads({ rows, inside, names }, [ours, pool, loop]) {
 	const protocol = rows.find((row) => row.protocol)?.protocol;
 	const name = { 'http/1.1': 'HTTP/1.1', h2: 'HTTP/2' }[protocol] ?? 'this connection';
@@ -243,19 +237,7 @@ function explainReads({ rows, inside, names }, [ours, pool, loop]) {
 		typical < 1
 			? `Processing took the server only ${ms(typical)} each, so nearly all one sees is the browser and the network.`
 			: `Each took ${ms(typical)} of processing, but the one goroutine slept through none of it: it had up to ${inside} in hand at the same moment.`,
-		`The last was answered after ${ms(ours.total)}; had the same requests come to a pool of five loops that sleep, it would have been ${ms(pool.total)}, and with one such loop ${ms(loop.total)}.`,
-	].join(' ');
-}
-
-function explainWrites(done, batches, syncs, mean) {
-	const largest = Math.max(...batches.map(({ length }) => length));
-	return [
-		batches.length > 0
-			? `The goroutine judged ${counted(done.length, 'write')} one after the other, in ${counted(batches.length, 'batch', 'batches')} of up to ${largest}: what came due while the disk was busy shared the next.`
-			: `The goroutine judged ${counted(done.length, 'write')} one after the other.`,
-		syncs ? `The disk synced ${syncs === 1 ? 'once' : `${syncs} times`} and took ${ms(mean)} for it on average; a sync for each write would have kept it busy for ${ms(mean * done.length)}.`
-			: 'How long the disk took is not known: /metrics is not open here, or the cars are in memory only.',
-		'Nobody was told of success before it was on the disk, and all of a batch were told together; the cars have been deleted again.',
+		`The last was answered after ${ms(ours.total)}; for the same requests, a pool of five loops that sleep would have taken ${ms(pool.total)}, and one such loop ${ms(loop.total)}.`,
 	].join(' ');
 }
 

@@ -5,21 +5,19 @@
 const most = 34;
 const loopback = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/;
 
-const at = (name, path) => {
+function at(name, path) {
 	const url = new URL(path, document.baseURI);
-	url.hostname = name;
+	if (name) url.hostname = name;
 	return url.href;
-};
+}
 
 let found;
 
-// spread returns a function that gives the i-th of many requests its address, and how many
-// names it uses. It finds out once whether this browser knows the names; Safari does not.
+// spread returns how many names there are, and a function that gives the i-th of many requests
+// its address. It finds out once whether this browser knows the names; Safari does not.
 // Over HTTPS, and so HTTP/2, one connection takes them all.
 export async function spread() {
 	found ??= location.protocol === 'http:' && loopback.test(location.hostname)
 		&& await fetch(at('r0.localhost', 'healthz'), { cache: 'no-store', signal: AbortSignal.timeout(2000) }).then(({ ok }) => ok, () => false);
-	return found
-		? { names: most, address: (path, i) => at(`r${i % most}.localhost`, path) }
-		: { names: 1, address: (path) => new URL(path, document.baseURI).href };
+	return { names: found ? most : 1, address: (path, i) => at(found && `r${i % most}.localhost`, path) };
 }

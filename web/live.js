@@ -1,7 +1,6 @@
 // What others change, as it happens: the server's event stream for the list on show.
 // Over HTTP/1.1 a browser has six connections to a server, for all its tabs, and a stream
-// keeps one. So there is one for each tab that can be seen, and none for the others: they
-// catch up when they are seen again.
+// keeps one. So a tab has one only while it can be seen, and catches up then.
 
 import { element } from './page.js';
 
@@ -17,7 +16,6 @@ let held = false;
 // nothing if the list must be read again.
 export const onStep = (listener) => listeners.push(listener);
 
-// isFollowed reports whether the list with this query is followed.
 export const isFollowed = (query) => filters === filtersOf(query);
 
 // follow tells the changes of a list that was read at a version. It returns whether it has

@@ -6,6 +6,10 @@ export const on = (id, type, listener) => element(id).addEventListener(type, lis
 
 export const make = (name, textContent, more) => Object.assign(document.createElement(name), { textContent, ...more });
 
+export const value = (name, text) => make(name, text || '–', { dir: 'auto' });
+
+export const listTitle = element('catalogue-title');
+
 const toast = element('toast');
 const undo = element('undo');
 
@@ -24,7 +28,7 @@ export function say(message, onUndo) {
 
 on('dismiss', 'click', () => {
 	say([]);
-	element('catalogue-title').focus();
+	listTitle.focus();
 });
 
 // quote returns a name for a sentence: it may be long, and written from right to left.

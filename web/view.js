@@ -7,23 +7,22 @@ export const params = () => new URLSearchParams(location.search);
 // which part of the list it wants.
 export function query() {
 	const query = params();
-	const slices = ['_page', '_per_page', '_start', '_end'].some((name) => query.get(name));
-	if (!slices) {
+	if (!['_page', '_per_page', '_start', '_end'].some((name) => query.get(name))) {
 		query.set('_page', 1);
 		if (!query.get('_limit')) query.set('_limit', 12);
 	}
 	return query;
 }
 
+export const go = (search, replace) => history[replace ? 'replaceState' : 'pushState'](null, '', search ? `?${search}` : location.pathname);
+
 // change sets parameters, or removes those that are ''. While a text is being typed,
 // its view replaces the one before in the history.
-export function change(values, replace = false) {
+export function change(values, replace) {
 	const query = params();
 	for (const [name, value] of Object.entries(values)) {
 		if (value === '') query.delete(name);
 		else query.set(name, value);
 	}
-	// As one would write it: commas need no escape in a query.
-	const search = query.toString().replaceAll('%2C', ',');
-	history[replace ? 'replaceState' : 'pushState'](null, '', search ? `?${search}` : location.pathname);
+	go(query.toString().replaceAll('%2C', ','), replace); // commas need no escape in a query
 }

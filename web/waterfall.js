@@ -3,20 +3,20 @@
 
 import { make } from './page.js';
 
-const namespace = 'http://www.w3.org/2000/svg';
-
 function svg(name, attributes = {}, ...children) {
-	const node = document.createElementNS(namespace, name);
+	const node = document.createElementNS('http://www.w3.org/2000/svg', name);
 	for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
 	node.append(...children);
 	return node;
 }
 
-// ms writes a duration with three digits or so.
+// image is read out as its title, and plot is a part of it with a scale of its own.
+const image = (height, title, ...children) => svg('svg', { width: '100%', height, role: 'img', 'aria-label': title }, ...children);
+const plot = (y, height, viewBox, ...children) => svg('svg', { y, width: '100%', height, viewBox, preserveAspectRatio: 'none' }, ...children);
+
 export function ms(time) {
 	if (time >= 1000) return `${(time / 1000).toFixed(2)} s`;
-	if (time >= 10) return `${Math.round(time)} ms`;
-	return time >= 0.1 ? `${time.toFixed(1)} ms` : `${time.toFixed(3)} ms`;
+	return `${time.toFixed(time >= 10 ? 0 : time >= 0.1 ? 1 : 3)} ms`;
 }
 
 const axisHeight = 24;
@@ -31,38 +31,32 @@ function axis(end, width, textY, top, bottom) {
 	for (let time = 0; time < end; time += step) {
 		const x = `${(time * 100) / end}%`;
 		marks.push(svg('line', { x1: x, x2: x, y1: top, y2: bottom, class: 'tick' }));
-		if (!textY) continue;
-		const text = time === 0 ? '0' : step >= 100 ? `${Number((time / 1000).toFixed(1))} s` : `${Number(time.toPrecision(3))} ms`;
 		// The last would not fit.
-		if (time === 0 || (1 - time / end) * width > 30) {
+		if (textY && (time === 0 || (1 - time / end) * width > 30)) {
+			const text = time === 0 ? '0' : step >= 100 ? `${Number((time / 1000).toFixed(1))} s` : `${Number(time.toPrecision(3))} ms`;
 			marks.push(svg('text', { x, y: textY, 'text-anchor': time === 0 ? 'start' : 'middle' }, text));
 		}
 	}
 	return marks;
 }
 
-// draw makes a waterfall of count requests that are all on their way. Its scale is
-// that of the time that has passed.
+// draw makes a waterfall of count requests on their way, to the scale of the time passed.
 export function draw(picture, count) {
 	const height = Math.round(count * Math.max(3, Math.min(14, 420 / count)));
-	// Within it, a unit is 1 ms across and a request down.
-	const plot = svg('svg', { y: axisHeight, width: '100%', height, preserveAspectRatio: 'none' });
-	const rows = Array.from({ length: count }, (_, i) => {
-		const line = svg('line', { x1: 0, x2: '100%', y1: i + 0.5, y2: i + 0.5, class: 'held' });
-		const row = svg('g', {}, line);
-		plot.append(row);
-		return row;
-	});
+	const rows = Array.from({ length: count }, (_, i) => svg('g', {}, svg('line', { x1: 0, x2: '100%', y1: i + 0.5, y2: i + 0.5, class: 'held' })));
+	const requests = plot(axisHeight, height, '0 0 1 1', ...rows);
 	const marks = svg('g');
-	const root = svg('svg', { width: '100%', height: axisHeight + height, role: 'img', 'aria-label': 'Requests on their way' }, marks, plot);
+	const root = image(axisHeight + height, 'Requests on their way', marks, requests);
 	picture.replaceChildren(root);
 
 	let frame;
 	const scale = (end) => {
-		plot.setAttribute('viewBox', `0 0 ${end} ${count}`);
+		requests.setAttribute('viewBox', `0 0 ${end} ${count}`); // 1 ms across, a request down
 		marks.replaceChildren(...axis(end, root.clientWidth, 12, 18, axisHeight + height));
 	};
+	const stop = () => cancelAnimationFrame(frame);
 	return {
+		stop,
 		start(time) {
 			const follow = () => {
 				scale(Math.max(1, performance.now() - time));
@@ -72,22 +66,16 @@ export function draw(picture, count) {
 			else follow();
 		},
 		add(i, row) {
-			const line = rows[i].firstElementChild;
-			line.setAttribute('x2', row.out);
-			if (row.failed) {
-				rows[i].classList.add('failed');
-				rows[i].append(bar('', row.out, row.end - row.out, i));
-				return;
-			}
 			let x = row.out;
-			for (const part of ['queue', 'process', 'rest']) {
-				rows[i].append(bar(part, x, row[part], i));
-				x += row[part];
+			rows[i].firstElementChild.setAttribute('x2', x);
+			if (row.failed) rows[i].classList.add('failed');
+			for (const [part, width] of row.failed ? [['', row.end - x]] : ['queue', 'process', 'rest'].map((part) => [part, row[part]])) {
+				rows[i].append(bar(part, x, width, i));
+				x += width;
 			}
 		},
-		stop: () => cancelAnimationFrame(frame),
 		finish(end, label) {
-			cancelAnimationFrame(frame);
+			stop();
 			scale(end);
 			root.setAttribute('aria-label', label);
 		},
@@ -96,24 +84,17 @@ export function draw(picture, count) {
 
 const bar = (kind, x, width, y, height = 0.76) => svg('rect', { x, width, y: y + (1 - height) / 2, height, class: kind });
 
-function part(picture, height, title, ...children) {
-	const root = svg('svg', { width: '100%', height, role: 'img', 'aria-label': title }, ...children);
-	picture.append(root);
-	return root;
-}
-
 // area draws a number over time, to the scale of the waterfall.
 export function area(picture, title, steps, peak, end) {
 	const [label, height] = [36, 64];
 	const path = steps.map(([time, number]) => `H${time}V${peak - number}`).join('');
-	const root = part(picture, label + height, `${title}: at most ${peak}`,
+	const root = image(label + height, `${title}: at most ${peak}`,
 		svg('text', { y: label - 10, class: 'name' }, `${title}: at most `, svg('tspan', { class: 'value' }, peak)),
-		svg('svg', { y: label, width: '100%', height, viewBox: `0 0 ${end} ${peak}`, preserveAspectRatio: 'none' },
-			svg('path', { d: `M0,${peak}${path}H${end}V${peak}Z`, class: 'hands' })));
+		plot(label, height, `0 0 ${end} ${peak}`, svg('path', { d: `M0,${peak}${path}H${end}V${peak}Z`, class: 'hands' })));
+	picture.append(root);
 	root.prepend(...axis(end, root.clientWidth, 0, label, label + height));
 }
 
-// share draws batches, with a square for each request.
 export function share(picture, title, batches) {
 	const blocks = make('ul', '', { className: 'batches', ariaLabel: title });
 	for (const numbers of batches) {
@@ -129,20 +110,16 @@ export function share(picture, title, batches) {
 export function compare(picture, servers, magnified) {
 	const [wedge, label, thick, gap] = [magnified ? 36 : 12, 20, 24, 16];
 	const bottom = wedge + servers.length * (label + thick + gap);
-	const end = Math.max(...servers.map((server) => server.total));
-	const share = (100 * servers[0].total) / end;
-	const root = part(picture, bottom + axisHeight, servers.map(({ name, how, total }) => `${name}: ${ms(total)}, ${how}`).join('; '));
-	if (magnified) {
-		root.append(svg('svg', { width: '100%', height: wedge + label, viewBox: '0 0 100 1', preserveAspectRatio: 'none' },
-			svg('polygon', { points: `0,0 100,0 ${share},1 0,1`, class: 'wedge' })));
-	}
+	const end = Math.max(...servers.map(({ total }) => total));
+	const root = image(bottom + axisHeight, servers.map(({ name, how, total }) => `${name}: ${ms(total)}, ${how}`).join('; '));
+	picture.append(root);
+	if (magnified) root.append(plot(0, wedge + label, '0 0 100 1', svg('polygon', { points: `0,0 100,0 ${(100 * magnified) / end},1 0,1`, class: 'wedge' })));
 	root.append(...axis(end, root.clientWidth, bottom + 14, wedge + label, bottom));
 	servers.forEach(({ name, how, total, loops, bars }, i) => {
 		const y = wedge + i * (label + thick + gap);
 		root.append(
 			svg('text', { y: y + 14, class: 'name' }, `${name} `, svg('tspan', { class: 'value' }, ms(total)), ` ${how}`),
-			svg('svg', { y: y + label, width: '100%', height: thick, viewBox: `0 0 ${end} ${loops}`, preserveAspectRatio: 'none' },
-				svg('g', { class: 'grow' }, ...bars.map(({ kind, x, width, loop }) => bar(kind, x, width, loop, loops > 1 ? 0.8 : 1)))),
+			plot(y + label, thick, `0 0 ${end} ${loops}`, svg('g', { class: 'grow' }, ...bars.map(({ kind, x, width, loop }) => bar(kind, x, width, loop, loops > 1 ? 0.8 : 1)))),
 		);
 	});
 }
