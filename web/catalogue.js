@@ -174,7 +174,7 @@ export function did(put, gone = []) {
 		fresh.delete(id);
 	}
 	tell({ put, delete: gone });
-	return load();
+	load();
 }
 
 const itemOf = (id) => list.querySelector(`[data-id="${id}"]`);
