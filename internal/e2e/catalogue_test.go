@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -29,6 +32,41 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 	}
 	if err := check.Linearizable(first, events); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestListsAgreeWithTheObvious compares lists with what a plain reading of the dialect
+// gives, on random catalogues and queries.
+func TestListsAgreeWithTheObvious(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "")
+	s.skipLog()
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		catalogue := check.RandomCars(random, random.IntN(60))
+		body, err := json.Marshal(catalogue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.wantStatus(t, 200, "PUT", "/api/cars", string(body))
+		for range 20 {
+			values := check.RandomQuery(random)
+			resp, err := http.Get(s.url + "/api/cars?" + values.Encode())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var list []struct{ ID int }
+			err = json.NewDecoder(resp.Body).Decode(&list)
+			resp.Body.Close()
+			got := []int{}
+			for _, car := range list {
+				got = append(got, car.ID)
+			}
+			want, wantTotal := check.ObviousList(catalogue, values)
+			if gotTotal := resp.Header.Get("X-Total-Count"); err != nil || !slices.Equal(got, want) || gotTotal != strconv.Itoa(wantTotal) {
+				t.Fatalf("%s: got %v of %s, %v, want %v of %d", values.Encode(), got, gotTotal, err, want, wantTotal)
+			}
+		}
 	}
 }
 
