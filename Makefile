@@ -56,7 +56,9 @@ bench: ## measure all there is to compare, ROUNDS times (5) for SECONDS each (3)
 
 # So many times, not so long: up to Go 1.26, a target whose time is up can fail of nothing
 # but that (go.dev/issue/75804). Those at the top ask the whole server, so they are slow.
-check: fmt-check vet releases race ## what CI runs: these four, builds for other systems, fuzz and bench in short
+# The long tests of the binary run once with each release, and not under the race detector.
+check: fmt-check vet releases ## what CI runs: these, race in short, builds for other systems, fuzz and bench in short
+	go test -race -short ./...
 	GOOS=darwin GOARCH=arm64 go build -o /dev/null .
 	GOOS=windows GOARCH=amd64 go build -o /dev/null .
 	$(MAKE) fuzz FUZZPACKAGES=. FUZZTIME=1000x
