@@ -765,26 +765,29 @@ func TestStreamThroughACompressingProxy(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
-	s.wantStatus(t, 200, "PATCH", "/api/cars/1", `{"category":"SUV"}`)
-	ready, err1 := one.next()
-	put, err2 := one.next()
-	s.wantStatus(t, 200, "PATCH", "/api/cars/1", `{"category":"Sedan"}`)
-	deleted, err3 := one.next()
-	if ready.name != "ready" || !strings.HasPrefix(put.data, `{"put":[{"id":1,`) || deleted.data != `{"put":[],"delete":[1]}` || errors.Join(err1, err2, err3) != nil {
-		t.Errorf("got %+v, %+v, %+v, %v", ready, put, deleted, errors.Join(err1, err2, err3))
-	}
-	// The other stream may be told a moment later.
 	resp, err := http.ReadResponse(bufio.NewReader(whole), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var text string
-	for part := make([]byte, 1<<10); strings.Count(text, "event: ") < 4; {
-		n, err := resp.Body.Read(part)
-		if text += string(part[:n]); err != nil {
-			t.Fatalf("after %q: %v", text, err)
+	hasTold := func(events int) { // or the next change would be part of the same step
+		for part := make([]byte, 1<<10); strings.Count(text, "event: ") < events; {
+			n, err := resp.Body.Read(part)
+			if text += string(part[:n]); err != nil {
+				t.Fatalf("after %q: %v", text, err)
+			}
 		}
 	}
+	s.wantStatus(t, 200, "PATCH", "/api/cars/1", `{"category":"SUV"}`)
+	ready, err1 := one.next()
+	put, err2 := one.next()
+	hasTold(3)
+	s.wantStatus(t, 200, "PATCH", "/api/cars/1", `{"category":"Sedan"}`)
+	deleted, err3 := one.next()
+	if ready.name != "ready" || !strings.HasPrefix(put.data, `{"put":[{"id":1,`) || deleted.data != `{"put":[],"delete":[1]}` || errors.Join(err1, err2, err3) != nil {
+		t.Errorf("got %+v, %+v, %+v, %v", ready, put, deleted, errors.Join(err1, err2, err3))
+	}
+	hasTold(4)
 	s.signal(t, syscall.SIGTERM)
 	rest, err := io.ReadAll(resp.Body)
 	if text += string(rest); err != nil {
