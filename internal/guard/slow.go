@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -130,21 +131,22 @@ type pacedWriter struct {
 	http.ResponseWriter
 	limits limits
 	pace   pace
-	size   int  // bytes so far
-	own    bool // the handler has limits of its own
+	size   int         // bytes so far
+	own    atomic.Bool // the handler has limits of its own
 }
 
 // Unwrap lets an [http.ResponseController] through.
 func (w *pacedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// SetWriteDeadline is for an [http.ResponseController].
+// SetWriteDeadline is for an [http.ResponseController]. A stream that ends calls it while it
+// writes, from another goroutine.
 func (w *pacedWriter) SetWriteDeadline(deadline time.Time) error {
-	w.own = true
+	w.own.Store(true)
 	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline)
 }
 
 func (w *pacedWriter) Write(p []byte) (n int, err error) {
-	if w.own || w.size+len(p) <= w.limits.small {
+	if w.own.Load() || w.size+len(p) <= w.limits.small {
 		w.size += len(p)
 		return w.ResponseWriter.Write(p)
 	}
