@@ -153,12 +153,12 @@ func NewServer(handler http.Handler, longest time.Duration) *http.Server {
 func Serve(server *http.Server, listeners []net.Listener) error {
 	ended := make(chan error, len(listeners))
 	secure := server.TLSConfig != nil // asked now: Serve makes a configuration for HTTP/2
-	for _, listener := range listeners {
+	for _, l := range listeners {
 		go func() {
 			if secure {
-				ended <- server.ServeTLS(listener, "", "")
+				ended <- server.ServeTLS(&listener{Listener: l}, "", "")
 			} else {
-				ended <- server.Serve(listener)
+				ended <- server.Serve(&listener{Listener: l})
 			}
 		}()
 	}
@@ -172,9 +172,11 @@ type SilentConns struct {
 
 // State is for the field ConnState of an [http.Server].
 func (s *SilentConns) State(conn net.Conn, state http.ConnState) {
-	if state == http.StateNew {
+	switch state {
+	case http.StateNew:
 		s.conns.Store(conn, nil)
-	} else {
+	case http.StateIdle: // comes after StateActive
+	default:
 		s.conns.Delete(conn)
 	}
 }
