@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -70,23 +71,23 @@ type Values [3]string
 // Counters has one counter for each combination of label values. A counter stays forever,
 // so no value may be a text that clients choose.
 type Counters struct {
-	values sync.Map // of Values to *atomic.Uint64; nearly always read
+	counters atomic.Pointer[map[Values]*atomic.Uint64] // never changed: add makes another
+	mu       sync.Mutex                                // held by add
 }
 
 // Counters adds counters with up to three labels.
 func (r *Registry) Counters(name, help string, labels ...string) *Counters {
 	c := &Counters{}
+	c.counters.Store(&map[Values]*atomic.Uint64{})
 	r.add(name, help, "counter", func(w *bufio.Writer, name string) {
 		var lines []string
-		c.values.Range(func(key, value any) bool {
-			values := key.(Values)
+		for values, counter := range *c.counters.Load() {
 			var pairs []string
 			for i := range labels {
 				pairs = append(pairs, label(labels[i], values[i]))
 			}
-			lines = append(lines, fmt.Sprintf("%s{%s} %d\n", name, strings.Join(pairs, ","), value.(*atomic.Uint64).Load()))
-			return true
-		})
+			lines = append(lines, fmt.Sprintf("%s{%s} %d\n", name, strings.Join(pairs, ","), counter.Load()))
+		}
 		slices.Sort(lines)
 		for _, line := range lines {
 			w.WriteString(line)
@@ -97,11 +98,25 @@ func (r *Registry) Counters(name, help string, labels ...string) *Counters {
 
 // Add adds 1 to the counter with these values.
 func (c *Counters) Add(values Values) {
-	value, ok := c.values.Load(values)
-	if !ok {
-		value, _ = c.values.LoadOrStore(values, new(atomic.Uint64))
+	counter := (*c.counters.Load())[values]
+	if counter == nil {
+		counter = c.add(values)
 	}
-	value.(*atomic.Uint64).Add(1)
+	counter.Add(1)
+}
+
+// add returns the counter with these values, which it makes if there is none yet.
+func (c *Counters) add(values Values) *atomic.Uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := *c.counters.Load()
+	if counter := old[values]; counter != nil {
+		return counter
+	}
+	counters := maps.Clone(old)
+	counters[values] = new(atomic.Uint64)
+	c.counters.Store(&counters)
+	return counters[values]
 }
 
 // A Histogram counts measurements by size.

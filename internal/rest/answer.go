@@ -93,5 +93,7 @@ func SetTiming(h http.Header, queue, process time.Duration) {
 
 // appendMilliseconds appends d in milliseconds, with three decimals.
 func appendMilliseconds(b []byte, d time.Duration) []byte {
-	return strconv.AppendFloat(b, float64(max(d, 0).Microseconds())/1000, 'f', 3, 64)
+	us := max(d, 0).Microseconds()
+	b = strconv.AppendInt(b, us/1000, 10)
+	return append(b, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
 }
