@@ -261,6 +261,9 @@ func serve(cfg config) error {
 
 	server := listen.NewServer(handler, max(simulation.MaxDelay, cfg.simulation.Delay+cfg.simulation.Jitter))
 	server.TLSConfig = tlsConfig
+	if cfg.simulation.Delay == 0 && !kept.Confirms() {
+		server.BaseContext = func(net.Listener) context.Context { return context.WithValue(context.Background(), promptly{}, true) }
+	}
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		connections.State(conn, state)
 		silent.State(conn, state)
