@@ -142,9 +142,7 @@ func Changes(before, after List) iter.Seq2[*Item, *Item] {
 	return func(yield func(before, after *Item) bool) {
 		a, b := cursor{blocks: before.blocks}, cursor{blocks: after.blocks}
 		for {
-			for a.atBlock() && b.atBlock() && sameBlock(a.blocks[0], b.blocks[0]) {
-				a.blocks, b.blocks = a.blocks[1:], b.blocks[1:]
-			}
+			skipShared(&a, &b)
 			old, now := a.item(), b.item()
 			switch {
 			case old == nil && now == nil:
@@ -164,6 +162,22 @@ func Changes(before, after List) iter.Seq2[*Item, *Item] {
 			}
 		}
 	}
+}
+
+// skipShared passes over what two lists share from their cursors on: blocks, and then items
+// of a block that is copied in one of them.
+func skipShared(a, b *cursor) {
+	for a.atBlock() && b.atBlock() && sameBlock(a.blocks[0], b.blocks[0]) {
+		a.blocks, b.blocks = a.blocks[1:], b.blocks[1:]
+	}
+	if len(a.blocks) == 0 || len(b.blocks) == 0 {
+		return
+	}
+	x, y := a.blocks[0][a.index:], b.blocks[0][b.index:]
+	n := 0
+	for last := min(len(x), len(y)) - 1; n < last && x[n] == y[n]; n++ {
+	}
+	a.index, b.index = a.index+n, b.index+n
 }
 
 // same reports whether two items, each of which may be nil, have the same content.
