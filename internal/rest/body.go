@@ -52,10 +52,9 @@ func isOneOf(contentType string, types []string) bool {
 }
 
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	tooLarge := Errorf(http.StatusRequestEntityTooLarge, "The body is larger than %d bytes", limit)
 	if r.ContentLength > limit {
 		hangUp(w, r) // otherwise the server would read some of it
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooMany *http.MaxBytesError
@@ -63,13 +62,17 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	case err == nil:
 		return data, nil
 	case errors.As(err, &tooMany):
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		hangUp(w, r)
 		return nil, Errorf(http.StatusRequestTimeout, "The body did not arrive in time")
 	default:
 		return nil, Errorf(http.StatusBadRequest, "The body could not be read to its end")
 	}
+}
+
+func tooLarge(limit int64) error {
+	return Errorf(http.StatusRequestEntityTooLarge, "The body is larger than %d bytes", limit)
 }
 
 // hangUp has the connection closed after the answer, unless it is HTTP/2. There, other
