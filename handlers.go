@@ -169,11 +169,11 @@ var (
 
 // createCar answers POST /api/cars with the new car.
 func createCar(w http.ResponseWriter, r *http.Request) error {
-	car, err := readCar(w, r, 0)
+	item, err := readCar(w, r, 0)
 	if err != nil {
 		return err
 	}
-	resp, err := ask(w, r, CarRequest{write: create(newItem(car))}, "car creation")
+	resp, err := ask(w, r, CarRequest{write: create(item)}, "car creation")
 	if err != nil {
 		return err
 	}
@@ -189,11 +189,11 @@ func replaceCar(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	car, err := readCar(w, r, id)
+	item, err := readCar(w, r, id)
 	if err != nil {
 		return err
 	}
-	req := CarRequest{ID: id, write: replace(newItem(car), rest.ReadConditions(r))}
+	req := CarRequest{ID: id, write: replace(item, rest.ReadConditions(r))}
 	return answerChange(w, r, req, "car replacement")
 }
 
@@ -247,12 +247,17 @@ func deleteCar(w http.ResponseWriter, r *http.Request) error {
 }
 
 // readCar reads a body that is a whole car. id is the ID in the path, or 0 for a new car.
-func readCar(w http.ResponseWriter, r *http.Request, id int) (car Car, err error) {
+func readCar(w http.ResponseWriter, r *http.Request, id int) (*sorted.Item, error) {
 	body, err := rest.ReadBody(w, r, maxCarBody, bodyTypes...)
 	if err != nil {
-		return car, err
+		return nil, err
 	}
-	return car, carFields.Decode(body, &car, id)
+	var car Car
+	members, err := carFields.Decode(body, &car, id)
+	if err != nil {
+		return nil, err
+	}
+	return sentItem(car, members), nil
 }
 
 // replacePatience is how long a replacement of the catalogue waits while another is under way.

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -92,10 +91,7 @@ func checkImageURL(text string) (problem string) {
 // newItem returns the item of a car. Its hash, entity tag and search text are made here,
 // once.
 func newItem(car Car) *sorted.Item {
-	line, err := rest.Encode(car)
-	if err != nil {
-		panic(err) // strings and integers can always be encoded
-	}
+	line, _ := rest.Encode(car) // strings and integers can always be encoded
 	return encodedItem(car, line)
 }
 
@@ -126,13 +122,30 @@ func newItems(list []Car) []*sorted.Item {
 	return items
 }
 
+// sentItem returns the item of a car that a client has sent. members are the car's text behind
+// its ID, as an item has it, or nil. The item of a car without ID is for withID alone.
+func sentItem(car Car, members []byte) *sorted.Item {
+	switch {
+	case members == nil:
+		return newItem(car)
+	case car.ID == 0:
+		return &sorted.Item{Line: lineWithID(0, members), Value: &car}
+	default:
+		return encodedItem(car, lineWithID(car.ID, members))
+	}
+}
+
 // withID returns the item of the same car with another ID. It encodes nothing anew, so
 // that the processor, which gives new cars their IDs, spends little time on it.
 func withID(item *sorted.Item, id int) *sorted.Item {
 	car := *carOf(item)
-	rest := bytes.TrimPrefix(item.Line, strconv.AppendInt([]byte(`{"id":`), int64(car.ID), 10))
 	car.ID = id
-	return encodedItem(car, append(strconv.AppendInt([]byte(`{"id":`), int64(id), 10), rest...))
+	_, members, _ := bytes.Cut(item.JSON(), []byte(","))
+	return encodedItem(car, lineWithID(id, members))
+}
+
+func lineWithID(id int, members []byte) []byte {
+	return fmt.Appendf(make([]byte, 0, len(`{"id":1000000,`)+len(members)+len("\n")), `{"id":%d,%s`+"\n", id, members)
 }
 
 // carOf returns the car that an item is.

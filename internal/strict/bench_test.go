@@ -10,7 +10,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
 		c = car{}
-		if err := carFields.Decode(body, &c, 0); err != nil {
+		if _, err := carFields.Decode(body, &c, 0); err != nil {
 			b.Fatal(err)
 		}
 	}

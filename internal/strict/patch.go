@@ -17,7 +17,7 @@ type change struct {
 // The error is that of [Table.Decode].
 func (t Table) DecodePatch(data []byte, id int) (Patch, error) {
 	d := decoding{table: t, in: NewReader(data), checked: true, id: id}
-	if err := d.document(); err != nil {
+	if _, err := d.document(); err != nil {
 		return nil, err
 	}
 	return d.patch, nil

@@ -17,7 +17,10 @@ import (
 //
 // An id other than 0 is that in the address: it becomes the ID of v. The object may
 // repeat it as a number or, since form libraries take it from the address, as a string.
-func (t Table) Decode(data []byte, v any, id int) error {
+//
+// members are the object's members behind the ID, as they stand in data, with the bracket at
+// the end, if they are certain to be what [rest.Encode] writes for v. Otherwise they are nil.
+func (t Table) Decode(data []byte, v any, id int) (members []byte, err error) {
 	d := decoding{table: t, in: NewReader(data), v: v, checked: true, id: id}
 	if id != 0 {
 		*t[0].Number(v) = id
@@ -46,7 +49,7 @@ func (t Table) Read(r *Reader, v any, wrong Problems) (raw []byte, canonical boo
 	if r.err != nil {
 		return nil, false
 	}
-	return r.data[start:r.offset], r.exact && len(d.wrong) == 0
+	return r.data[start:r.offset], r.exact && len(d.wrong) == 0 && *t[0].Number(v) != 0
 }
 
 // A decoding is the state of reading one object into a Go value or a patch.
@@ -61,13 +64,24 @@ type decoding struct {
 	next    int  // index of the field that would follow in the order of the table
 }
 
-// document reads a document that is an object, and returns what is wrong with it.
-func (d *decoding) document() error {
+// document reads a document that is an object, and returns what is wrong with it. For members
+// see [Table.Decode].
+func (d *decoding) document() (members []byte, err error) {
 	if !d.in.begins('{', "a JSON object") {
-		return d.in.err
+		return nil, d.in.err
 	}
+	start := d.in.offset
+	d.in.exact = true
 	d.whole()
-	return cmp.Or(d.in.End(), d.wrong.Err())
+	object, exact := d.in.data[start:d.in.offset], d.in.exact
+	if err := cmp.Or(d.in.End(), d.wrong.Err()); err != nil || !exact {
+		return nil, err
+	}
+	members = object[len("{"):]
+	if bytes.HasPrefix(members, []byte(`"`+d.table[0].Name+`":`)) {
+		_, members, _ = bytes.Cut(members, []byte(","))
+	}
+	return members, nil
 }
 
 // whole reads an object that has all fields of the table.
@@ -111,7 +125,7 @@ func (d *decoding) object(first, last, path int) {
 		}
 		seen[from] = true
 		r.literal(":")
-		r.exact = r.exact && from == d.next
+		r.exact = r.exact && (from == d.next || from == 1 && d.next == 0) // without the ID
 		d.next = from
 		if inner := path + len(name) + len("."); len(d.table[from].Name) > inner {
 			d.inner(from, to, inner)
@@ -209,7 +223,9 @@ func (d *decoding) reset(f *Field) {
 // addressed reads the ID of an object whose address has the ID, too.
 func (d *decoding) addressed(f *Field) {
 	var id any
-	json.Unmarshal(d.in.Skip(), &id)
+	exact, text := d.in.exact, d.in.Skip()
+	json.Unmarshal(text, &id)
+	d.in.exact = exact && string(text) == strconv.Itoa(d.id)
 	removed := id == nil && d.v == nil // by the null of a patch
 	if id != float64(d.id) && id != strconv.Itoa(d.id) && id != nil || removed {
 		d.note(f.Name, fmt.Sprintf("must be %d, as in the path", d.id))

@@ -66,7 +66,7 @@ func TestDecodeAndPatch(t *testing.T) {
 			test.patched = test.whole
 		}
 		var v thing
-		err := thingFields.Decode([]byte(test.object), &v, 0)
+		_, err := thingFields.Decode([]byte(test.object), &v, 0)
 		if got := outcome(v, err); got != test.whole {
 			t.Errorf("Decode %s: got %s, want %s", test.object, got, test.whole)
 		}
@@ -101,7 +101,7 @@ func TestIDInTheAddress(t *testing.T) {
 	} {
 		body := fmt.Appendf(nil, `{"name":"a","id":%s}`, id)
 		var v thing
-		err := thingFields.Decode(body, &v, 5)
+		_, err := thingFields.Decode(body, &v, 5)
 		if want := strings.TrimPrefix(want, "whole only"); err != nil && err.Error() != want || err == nil && (want != "" || v.id != 5) {
 			t.Errorf("Decode %s: got %d, %v, want %s", body, v.id, err, want)
 		}
@@ -114,10 +114,10 @@ func TestIDInTheAddress(t *testing.T) {
 		}
 	}
 	var v thing
-	if err := thingFields.Decode([]byte(`{"name":"a"}`), &v, 5); err != nil || v.id != 5 {
+	if _, err := thingFields.Decode([]byte(`{"name":"a"}`), &v, 5); err != nil || v.id != 5 {
 		t.Errorf("got %d, %v, want 5", v.id, err)
 	}
-	if err := thingFields.Decode([]byte(`{"name":"a","id":"5"}`), &v, 0); outcome(v, err) != "id must be a number" {
+	if _, err := thingFields.Decode([]byte(`{"name":"a","id":"5"}`), &v, 0); outcome(v, err) != "id must be a number" {
 		t.Errorf("a string without an address: got %v", err)
 	}
 }
@@ -227,7 +227,7 @@ func TestValuesOfFields(t *testing.T) {
 		} else {
 			body += fmt.Sprintf(`,"%s":%s}`, test.field, test.value)
 		}
-		err := carFields.Decode([]byte(body), new(car), 0)
+		_, err := carFields.Decode([]byte(body), new(car), 0)
 		if test.want == "" {
 			if err != nil {
 				t.Errorf("%.60s: got %v", body, err)
@@ -252,7 +252,7 @@ func TestDocumentsThatAreNoObject(t *testing.T) {
 		`"{}"`: "The body must be a JSON object", " true ": "The body must be a JSON object",
 		"[1,": tooEarly + "3", "0 0": syntax + "2",
 	} {
-		checkMalformed(t, body, carFields.Decode([]byte(body), new(car), 0), want)
+		checkMalformed(t, body, malformed([]byte(body)), want)
 		_, err := carFields.DecodePatch([]byte(body), 7)
 		checkMalformed(t, body, err, want)
 	}
@@ -276,7 +276,7 @@ func TestMalformedCountsMoreThanWrong(t *testing.T) {
 		`{"name":5} {}`:                             syntax + "11",
 		`{"details":` + strings.Repeat("[", 10_000): syntax + "10010",
 	} {
-		checkMalformed(t, body, carFields.Decode([]byte(body), new(car), 0), want)
+		checkMalformed(t, body, malformed([]byte(body)), want)
 		_, err := carFields.DecodePatch([]byte(body), 7)
 		checkMalformed(t, body, err, want)
 	}
@@ -332,6 +332,34 @@ func TestDecodeArray(t *testing.T) {
 	exact := `[{"name":"a","x":"` + large[:maxElement-len(`{"name":"a","x":""}`)] + `"},1]`
 	if _, err := things(exact, 1); outcome(nil, err) != "[0].x is not a known field; [1] must be an object" {
 		t.Errorf("1 MiB: got %v", err)
+	}
+}
+
+// TestMembersAsTheyWereSent: what a client sends in the form in which it is stored need not
+// be encoded anew. The ID may be missing, since it stands in the address, or is yet to come.
+func TestMembersAsTheyWereSent(t *testing.T) {
+	without := strings.Replace(audi, `"id":1,`, "", 1)
+	members := without[1:]
+	replace := func(from, to string) string { return strings.Replace(audi, from, to, 1) }
+	for _, test := range []struct {
+		body string
+		id   int // in the address
+		want string
+	}{
+		{audi, 0, members}, {audi, 1, members}, {without, 0, members}, {without, 1, members}, {" " + without + "\r\n", 0, members},
+		{replace(`"id":1`, `"id":"1"`), 1, ""},
+		{replace(`"id":1`, `"id":1.0`), 1, ""},
+		{replace(`"id":1`, `"id":null`), 1, ""},
+		{replace(`"id":1`, `"id": 1`), 1, ""},
+		{replace(`"id":1,"name":"Audi A4",`, ""), 0, ""}, // a 422
+		{replace(`"category":"Sedan",`, ""), 0, ""},
+		{replace(`"Audi A4"`, `"Audi A4 "`), 0, ""},
+		{without[:len(without)-1] + `,"id":1}`, 1, ""},
+	} {
+		var c car
+		if got, err := carFields.Decode([]byte(test.body), &c, test.id); string(got) != test.want {
+			t.Errorf("%s, ID %d: got %q, %v, want %q", test.body, test.id, got, err, test.want)
+		}
 	}
 }
 
