@@ -141,8 +141,8 @@ func launchCommand(t testing.TB, cmd *exec.Cmd) *server {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	late := time.AfterFunc(5*time.Minute, func() { // or a test that waits for a line would wait forever
-		t.Error("the server still runs after five minutes")
+	late := time.AfterFunc(5*time.Minute+*soak, func() { // or a test that waits for a line would wait forever
+		t.Error("the server still runs, though every test should be over")
 		cmd.Process.Kill()
 	})
 	t.Cleanup(func() { late.Stop(); cmd.Process.Kill(); cmd.Wait() })

@@ -245,7 +245,7 @@ func underLoad(start starter, request string, connections int) func(b *testing.B
 }
 
 // waitForAnswer returns when a server has answered a request.
-func waitForAnswer(b *testing.B, addr string) {
+func waitForAnswer(b testing.TB, addr string) {
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		resp, err := http.Get("http://" + addr + "/api/cars/1")
 		if err == nil {
