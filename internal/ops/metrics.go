@@ -71,22 +71,24 @@ type Values [3]string
 // Counters has one counter for each combination of label values. A counter stays forever,
 // so no value may be a text that clients choose.
 type Counters struct {
-	counters atomic.Pointer[map[Values]*atomic.Uint64] // never changed: add makes another
-	mu       sync.Mutex                                // held by add
+	mu     sync.Mutex
+	counts map[Values]uint64
 }
 
 // Counters adds counters with up to three labels.
 func (r *Registry) Counters(name, help string, labels ...string) *Counters {
-	c := &Counters{}
-	c.counters.Store(&map[Values]*atomic.Uint64{})
+	c := &Counters{counts: make(map[Values]uint64)}
 	r.add(name, help, "counter", func(w *bufio.Writer, name string) {
+		c.mu.Lock()
+		counts := maps.Clone(c.counts)
+		c.mu.Unlock()
 		var lines []string
-		for values, counter := range *c.counters.Load() {
+		for values, count := range counts {
 			var pairs []string
 			for i := range labels {
 				pairs = append(pairs, label(labels[i], values[i]))
 			}
-			lines = append(lines, fmt.Sprintf("%s{%s} %d\n", name, strings.Join(pairs, ","), counter.Load()))
+			lines = append(lines, fmt.Sprintf("%s{%s} %d\n", name, strings.Join(pairs, ","), count))
 		}
 		slices.Sort(lines)
 		for _, line := range lines {
@@ -98,25 +100,9 @@ func (r *Registry) Counters(name, help string, labels ...string) *Counters {
 
 // Add adds 1 to the counter with these values.
 func (c *Counters) Add(values Values) {
-	counter := (*c.counters.Load())[values]
-	if counter == nil {
-		counter = c.add(values)
-	}
-	counter.Add(1)
-}
-
-// add returns the counter with these values, which it makes if there is none yet.
-func (c *Counters) add(values Values) *atomic.Uint64 {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	old := *c.counters.Load()
-	if counter := old[values]; counter != nil {
-		return counter
-	}
-	counters := maps.Clone(old)
-	counters[values] = new(atomic.Uint64)
-	c.counters.Store(&counters)
-	return counters[values]
+	c.counts[values]++
+	c.mu.Unlock()
 }
 
 // A Histogram counts measurements by size.

@@ -35,15 +35,15 @@ func (t Table) DecodeArray(data []byte, next func() (v any, err error)) error {
 // Objects reads an array of objects. It calls read for each: read reads the object, notes
 // problems with its fields in inObject, and returns its member "id", or 0 if it has none.
 // No two objects may have the same ID. The problems are added to wrong with the path of
-// the array and the index in front, such as "put[3].year". Once wrong is full, the rest
-// of the array is only skipped.
+// the array and the index in front, such as "put[3].year". Once wrong has MaxProblems,
+// the rest of the array is only skipped.
 func (r *Reader) Objects(path string, wrong Problems, read func(inObject Problems) (id int)) {
 	indexes := make(map[int]int) // of the objects with an ID
 	r.Array(func(i int) {
 		r.element, r.limit = i, r.offset+maxElement
 		here := fmt.Sprintf("%s[%d]", path, i)
 		switch inObject := (Problems{}); {
-		case wrong.full():
+		case len(wrong) == MaxProblems:
 			r.Skip()
 		case r.kind() != '{':
 			r.Skip()

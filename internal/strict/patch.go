@@ -14,13 +14,11 @@ type change struct {
 // DecodePatch reads a document that is a JSON Merge Patch of an object with that ID,
 // which the patch cannot change. Fields that it does not have stay as they are; null makes
 // a field zero or empty, and null for an object in the object does so with all its fields.
-// The error is that of [Table.Decode].
+// The error is that of [Table.Decode]; with it the patch is of no use.
 func (t Table) DecodePatch(data []byte, id int) (Patch, error) {
 	d := decoding{table: t, in: NewReader(data), checked: true, id: id}
-	if _, err := d.document(); err != nil {
-		return nil, err
-	}
-	return d.patch, nil
+	_, err := d.document()
+	return d.patch, err
 }
 
 // Apply changes v, a pointer to the Go value of an object.

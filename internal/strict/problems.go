@@ -25,12 +25,10 @@ func (p Problems) Note(path, message string) {
 	if runes := []rune(path); len(runes) > longest {
 		path = string(runes[:longest]) + "…"
 	}
-	if _, noted := p[path]; !noted && !p.full() {
+	if _, noted := p[path]; !noted && len(p) < MaxProblems {
 		p[path] = message
 	}
 }
-
-func (p Problems) full() bool { return len(p) >= MaxProblems }
 
 // String returns the first five messages in one line, for clients that show only one.
 func (p Problems) String() string {

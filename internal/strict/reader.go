@@ -9,9 +9,6 @@
 // and patches into Go values, and says in words for a person what is wrong with each
 // field. Both make one pass over the document, and report its first fault with the
 // offset in bytes.
-//
-// Once go.mod allows encoding/json/v2, its jsontext.Decoder can replace token.go and most
-// of reader.go: it knows offsets, duplicate keys and invalid UTF-8.
 package strict
 
 import (
@@ -123,12 +120,8 @@ func (r *Reader) Skip() (raw []byte) {
 		r.text()
 	case '0':
 		r.number()
-	case 'n':
-		r.literal("null")
-	case 't':
-		r.literal("true")
-	case 'f':
-		r.literal("false")
+	case 'n', 't', 'f':
+		r.literal(map[byte]string{'n': "null", 't': "true", 'f': "false"}[kind])
 	default:
 		r.unexpected()
 	}
@@ -158,8 +151,7 @@ func (r *Reader) expect(kind byte) bool {
 	case 0:
 		r.unexpected()
 	default:
-		wanted := map[byte]string{'0': "a number", '{': "an object", '[': "an array"}[kind]
-		r.malformed("%s must have %s at offset %d", r.Subject, wanted, r.offset)
+		r.malformed("%s must have %s at offset %d", r.Subject, map[byte]string{'0': "a number", '{': "an object", '[': "an array"}[kind], r.offset)
 	}
 	return false
 }
@@ -225,9 +217,8 @@ func (r *Reader) unique(name string, names map[string]bool) {
 
 // twice fails because of name, which was read last.
 func (r *Reader) twice(name string) {
-	const most = 40 // characters of a key that makes sense
-	if runes := []rune(name); len(runes) > most {
-		name = strings.TrimSpace(string(runes[:most])) + "…"
+	if runes := []rune(name); len(runes) > 40 { // which no key has that makes sense
+		name = strings.TrimSpace(string(runes[:40])) + "…"
 	}
 	r.malformed("The key %s occurs twice in one object; the second ends at offset %d", strconv.Quote(name), r.offset)
 }

@@ -39,17 +39,14 @@ func (t Table) Decode(data []byte, v any, id int) (members []byte, err error) {
 // is false, raw may be the same nevertheless.
 func (t Table) Read(r *Reader, v any, wrong Problems) (raw []byte, canonical bool) {
 	d := decoding{table: t, in: r, v: v, wrong: wrong, checked: wrong != nil}
-	r.peek()
-	start := r.offset
-	r.exact = true
-	d.whole()
+	raw, canonical = d.whole()
 	if !d.checked && len(d.wrong) > 0 {
 		r.fail(d.wrong.Err())
 	}
 	if r.err != nil {
 		return nil, false
 	}
-	return r.data[start:r.offset], r.exact && len(d.wrong) == 0 && *t[0].Number(v) != 0
+	return raw, canonical && len(d.wrong) == 0 && *t[0].Number(v) != 0
 }
 
 // A decoding is the state of reading one object into a Go value or a patch.
@@ -70,10 +67,7 @@ func (d *decoding) document() (members []byte, err error) {
 	if !d.in.begins('{', "a JSON object") {
 		return nil, d.in.err
 	}
-	start := d.in.offset
-	d.in.exact = true
-	d.whole()
-	object, exact := d.in.data[start:d.in.offset], d.in.exact
+	object, exact := d.whole()
 	if err := cmp.Or(d.in.End(), d.wrong.Err()); err != nil || !exact {
 		return nil, err
 	}
@@ -84,14 +78,20 @@ func (d *decoding) document() (members []byte, err error) {
 	return members, nil
 }
 
-// whole reads an object that has all fields of the table.
-func (d *decoding) whole() {
+// whole reads an object that has all fields of the table. It returns the object as it stands
+// in the document, and whether it is certain to be as [rest.Encode] writes it. Then the ID at
+// its beginning may be missing.
+func (d *decoding) whole() (raw []byte, exact bool) {
+	d.in.peek()
+	start := d.in.offset
+	d.in.exact = true
 	d.object(0, len(d.table), 0)
 	for i := range d.table {
 		if f := &d.table[i]; d.v != nil && d.checked && f.required() && *f.Text(d.v) == "" {
 			d.note(f.Name, "is required")
 		}
 	}
+	return d.in.data[start:d.in.offset], d.in.exact
 }
 
 // object reads an object that has the fields from first to last, not included. All

@@ -96,8 +96,7 @@ func (r *Reader) number() (n int, whole bool) {
 		r.malformed("The number that ends at offset %d is too large", r.offset)
 		return 0, false
 	}
-	const limit = 1 << 62
-	return int(min(max(x, -limit), limit)), x == math.Trunc(x)
+	return int(min(max(x, -1<<62), 1<<62)), x == math.Trunc(x)
 }
 
 // digits reads one digit or more.
