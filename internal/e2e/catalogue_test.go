@@ -1,12 +1,8 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
-	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -67,45 +63,5 @@ func TestListsAgreeWithTheObvious(t *testing.T) {
 				t.Fatalf("%s: got %v of %s, %v, want %v of %d", values.Encode(), got, gotTotal, err, want, wantTotal)
 			}
 		}
-	}
-}
-
-// BenchmarkCatalogue shows what grows with the size of the catalogue and what does not,
-// over one connection.
-func BenchmarkCatalogue(b *testing.B) {
-	for _, size := range []int{24, 100_000, 1_000_000} {
-		addr := freeAddr(b)
-		cmd := cars("-data", catalogueOf(b, size), "-delay", "0", "-log-level", "warn")(b, addr)
-		if err := cmd.Start(); err != nil {
-			b.Fatal(err)
-		}
-		stop := func() { cmd.Process.Kill(); cmd.Wait() }
-		b.Cleanup(stop)
-		waitForAnswer(b, addr)
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			b.Fatal(err)
-		}
-		r := bufio.NewReader(conn)
-		for _, request := range []struct{ name, target string }{
-			{"by-id", "/api/cars/" + strconv.Itoa(size/2)},
-			{"first-page", "/api/cars?_page=1&_limit=25"},
-			{"filter-sort-page", "/api/cars?category=SUV&price_lte=90000&_sort=-year,price&_page=2&_limit=25"},
-			{"sort-page", "/api/cars?_sort=-id&_page=1&_limit=25"},
-			{"like-page", "/api/cars?name_like=a7&_page=1&_limit=25"},
-			{"q-page", "/api/cars?q=pickup&_page=1&_limit=25"},
-		} {
-			b.Run(fmt.Sprintf("%d/%s", size, request.name), func(b *testing.B) {
-				text := header("GET", request.target, 0)
-				for b.Loop() {
-					io.WriteString(conn, text)
-					if status, err := skipAnswer(r); status != 200 || err != nil {
-						b.Fatal(status, err)
-					}
-				}
-			})
-		}
-		conn.Close()
-		stop()
 	}
 }

@@ -24,39 +24,47 @@ var worstLists = []string{
 }
 
 // BenchmarkFloods shows what one GET takes beside clients that ask for too much, and what
-// memory these take. Goals are printed beside what is measured.
+// memory these take. Goals are printed beside what is measured. The flood of lists is in
+// BenchmarkTable.
 func BenchmarkFloods(b *testing.B) {
 	for range b.N {
-		b.Run("100,000-cars-64-clients-with-the-worst-lists", floodOfLists)
 		b.Run("1,000,000-cars-300-clients-that-do-not-read", func(b *testing.B) { floodOfStuckReaders(b, *stuck) })
 	}
 }
 
-// floodOfLists measures a GET at an even rate, alone and beside 64 clients that ask for
-// lists as fast as they can.
-func floodOfLists(b *testing.B) {
-	s := large(b, 100_000)
-	one := load{Addr: s.addr, Requests: []string{getAudi}, Connections: 20, Duration: time.Duration(*seconds * float64(time.Second)), Rate: 200}
-	alone := one.run(b)
-	lists := load{Addr: s.addr, Connections: 64, Duration: one.Duration + 2*time.Second}
-	for _, path := range worstLists {
-		lists.Requests = append(lists.Requests, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	}
-	flooded := make(chan outcomes, 1)
-	go func() { flooded <- lists.run(b) }()
-	time.Sleep(time.Second) // until all lists are under way
-	beside := one.run(b)
-	got := <-flooded
-	b.ReportMetric(milliseconds(alone.of(200).P99), "ms-p99-alone")
-	b.ReportMetric(milliseconds(beside.of(200).P99), "ms-p99-beside(goal<25)")
-	b.ReportMetric(milliseconds(beside.of(200).P50), "ms-p50-beside")
-	b.ReportMetric(float64(got.of(200).Count)/lists.Duration.Seconds(), "lists/s")
-	b.ReportMetric(float64(got.of(503).Count)/lists.Duration.Seconds(), "refused/s")
-	b.ReportMetric(0, "ns/op") // leaves it out
-	if n := one.Duration.Seconds() * one.Rate; float64(beside.of(200).Count) < 0.99*n {
-		b.Errorf("of %v GETs %d were answered", n, beside.of(200).Count)
+// A listFlood is 64 clients that ask for the worst lists as fast as they can.
+type listFlood struct{ last measure }
+
+// alone measures GETs at an even rate.
+func (f *listFlood) alone(on *shared) func(b *testing.B) measure {
+	return func(b *testing.B) measure {
+		s := on.need(b)
+		l := s.load(20, getAudi)
+		l.Rate = 200
+		return s.measure(b, l)
 	}
 }
+
+// beside measures the same while the flood lasts.
+func (f *listFlood) beside(on *shared) func(b *testing.B) measure {
+	return func(b *testing.B) measure {
+		lists := on.need(b).load(64)
+		lists.Duration += 2 * time.Second
+		for _, path := range worstLists {
+			lists.Requests = append(lists.Requests, get(path))
+		}
+		flooded := make(chan outcomes, 1)
+		go func() { flooded <- lists.run(b) }()
+		time.Sleep(time.Second) // until all lists are under way
+		m := f.alone(on)(b)
+		m.cpu = 0 // that of the lists
+		f.last = lists.measure((<-flooded).of(200))
+		return m
+	}
+}
+
+// lists returns what was measured of the lists meanwhile. The others were refused.
+func (f *listFlood) lists(*testing.B) measure { return f.last }
 
 // floodOfStuckReaders measures memory, and a GET, while clients ask for all cars with
 // gzip and read nothing.

@@ -45,6 +45,9 @@ type following struct {
 func (f followers) follow(t testing.TB) *following {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
+	if path, err := exec.LookPath("nice"); err == nil { // in reality, readers are on other machines
+		cmd = exec.Command(path, "-n", "19", os.Args[0])
+	}
 	cmd.Env = append(os.Environ(), roleEnv+"=followers", inputEnv+"="+encode(f))
 	cmd.Stderr = os.Stderr
 	in, err1 := cmd.StdinPipe()
@@ -152,19 +155,10 @@ func followAll(config string) error {
 	return json.NewEncoder(os.Stdout).Encode(got)
 }
 
-// A streaming is what came of the last writes beside streams, row by row.
-type streaming struct {
-	last        told
-	sinceIdle   [2]float64 // MB of the server: that the streams took when they were open, and what was added meanwhile
-	withoutAny  float64    // of the same, without streams
-	lastStreams int
-}
-
-// posts measures durable writes at an even rate, by one client, while streams are open. What
-// a write costs is its median: the CPU time that streams take is not the writer's. When each
-// was sent is in the car's name.
-func (s *streaming) posts(streams, stuck int) func(b *testing.B) measure {
-	return func(b *testing.B) (m measure) {
+// besideStreams measures durable writes at an even rate, by one client, while streams are
+// open, of which some are stuck. When each was sent is in the car's name.
+func besideStreams(streams, stuck int) func(b *testing.B) measure {
+	return func(b *testing.B) measure {
 		addr := freeAddr(b)
 		server := launch(b, "", "-addr", addr, "-data", filepath.Join(b.TempDir(), "cars.jsonl"), "-delay", "0", "-log-level", "warn")
 		server.url, server.addr = "http://"+addr, addr
@@ -173,33 +167,21 @@ func (s *streaming) posts(streams, stuck int) func(b *testing.B) measure {
 		pid := server.cmd.Process.Pid
 		before := settle(server)
 		f := followers{Addr: addr, Streams: streams, Stuck: stuck}.follow(b)
-		idle := settle(server)
 		car := strings.Replace(saab, "Saab 900", stamp, 1)
-		l := load{Addr: addr, Requests: []string{header("POST", "/api/cars", len(car)) + car}, Connections: 1, Duration: 10 * time.Duration(*seconds*float64(time.Second)), Rate: 100, Stamped: true}
-		cpu := cpuTime(pid)
-		got := l.run(b).of(201)
-		cpu = cpuTime(pid) - cpu
-		after := resident(pid)
-		s.last, s.lastStreams = f.end(b, got.Count), streams
+		l := load{Addr: addr, Requests: []string{header("POST", "/api/cars", len(car)) + car}, Connections: 1, Duration: time.Duration(5 * *seconds * float64(time.Second)), Rate: 100, Stamped: true}
+		cpu, busy := cpuTime(pid), server.metric(b, "cars_processor_busy_seconds_total")
+		posted := l.run(b).of(201)
+		cpu, busy = cpuTime(pid)-cpu, server.metric(b, "cars_processor_busy_seconds_total")-busy
+		memory, most := resident(pid), peak(pid)
+		told := f.end(b, posted.Count)
 		server.cmd.Process.Kill()
 		server.cmd.Wait()
-		if streams == 0 {
-			s.withoutAny = after - before
-		} else {
-			s.sinceIdle = [2]float64{idle - before, after - before - s.withoutAny}
-			if want := got.Count * streams; s.last.Count != want {
-				b.Errorf("%d streams were told %d times, want %d", streams, s.last.Count, want)
-			}
+		if want := posted.Count * streams; told.Count != want {
+			b.Errorf("%d streams were told %d times, want %d", streams, told.Count, want)
 		}
-		return measure{cpu: cpu / time.Duration(max(1, got.Count)), rate: float64(got.Count) / l.Duration.Seconds(), p50: got.P50, p99: got.P99, memory: after}
+		m := l.measure(posted)
+		m.cpu, m.owner = cpu/time.Duration(max(1, m.count)), time.Duration(busy*1e9)/time.Duration(max(1, m.count))
+		m.memory, m.told, m.size = most, told.P99, (memory-before)*1e3/float64(max(1, streams+stuck))
+		return m
 	}
 }
-
-// told is how long it took until the streams beside the last posts were told.
-func (s *streaming) told(*testing.B) measure {
-	return measure{p50: s.last.P50, p99: s.last.P99, rate: float64(s.last.Steps) / float64(s.lastStreams) / (10 * *seconds)}
-}
-
-// idle and after are the memory that the streams took.
-func (s *streaming) idle(*testing.B) measure  { return measure{memory: s.sinceIdle[0]} }
-func (s *streaming) after(*testing.B) measure { return measure{memory: s.sinceIdle[1]} }

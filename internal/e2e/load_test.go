@@ -18,7 +18,7 @@ import (
 // A load is what a generator does to a server, in a process of its own, so that the
 // CPU time that it needs counts apart.
 type load struct {
-	Addr        string
+	Addr        string   // of the server, or of several, with commas between them: connections are spread over them
 	Requests    []string // as they go over the connection; each takes them in turn
 	Connections int
 	Duration    time.Duration
@@ -85,13 +85,16 @@ func generate(config string) error {
 		all     = make(outcomes)
 		clients sync.WaitGroup
 	)
+	addrs := strings.Split(l.Addr, ",")
 	conns := make([]net.Conn, l.Connections) // made before the clock starts: they are not what is measured
 	for i := range conns {
-		conns[i], _ = net.Dial("tcp", l.Addr)
+		conns[i], _ = net.Dial("tcp", addrs[i%len(addrs)])
 	}
 	start := time.Now()
 	for i, conn := range conns {
 		clients.Go(func() {
+			l := l
+			l.Addr = addrs[i%len(addrs)]
 			got := l.connection(i, conn, start)
 			mu.Lock()
 			defer mu.Unlock()

@@ -1,17 +1,14 @@
 package e2e
 
 import (
-	"encoding/json"
+	"cmp"
 	"flag"
 	"fmt"
-	"io"
 	"math"
-	"math/rand/v2"
-	"net"
-	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -24,6 +21,7 @@ import (
 var (
 	rounds  = flag.Int("rounds", 1, "measure everything this many times")
 	seconds = flag.Float64("seconds", 1, "put load on each server for this long")
+	only    = flag.String("rows", "", "measure only the rows with names that match this regular `expression`")
 )
 
 // A measure is what one server did under one load. What was not measured is 0.
@@ -34,6 +32,40 @@ type measure struct {
 	p99    time.Duration
 	memory float64       // peak of the resident set, in MB; on Linux
 	start  time.Duration // until the first answer
+	size   float64       // memory for each car or stream, or size of a file, in kB
+	count  int           // of answers
+	owner  time.Duration // that the processor was busy for each answer
+	told   time.Duration // until a stream was told of a change, 99th percentile
+	why    string        // why nothing was measured
+}
+
+// A figure is one number of a measure.
+type figure struct {
+	unit string
+	of   func(measure) float64
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+
+var (
+	cpu     = figure{"µs", func(m measure) float64 { return float64(m.cpu.Nanoseconds()) / 1e3 }}
+	rate    = figure{"/s", func(m measure) float64 { return m.rate }}
+	median  = figure{"ms", func(m measure) float64 { return ms(m.p50) }}
+	late    = figure{"ms", func(m measure) float64 { return ms(m.p99) }}
+	memory  = figure{"MB", func(m measure) float64 { return m.memory }}
+	started = figure{"ms", func(m measure) float64 { return ms(m.start) }}
+	size    = figure{"kB", func(m measure) float64 { return m.size }}
+	owner   = figure{"µs", func(m measure) float64 { return float64(m.owner.Nanoseconds()) / 1e3 }}
+	heard   = figure{"ms", func(m measure) float64 { return ms(m.told) }}
+)
+
+// A goal is what the design promises of a row's figure, or of its ratio to that of another row.
+type goal struct {
+	promise string
+	figure
+	over    string  // the other row; "": none
+	atMost  float64 // 0: it has no upper bound
+	atLeast float64
 }
 
 // A row is measured once a round, in turn with the others, so that whatever else the
@@ -41,398 +73,291 @@ type measure struct {
 type row struct {
 	name    string
 	measure func(b *testing.B) measure
+	goals   []goal
+	on      *shared // the server that it shares with the rows beside it
 }
 
 const getAudi = "GET /api/cars/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-// BenchmarkTable prints what the server costs beside others, in one table, and the ratios
-// that it is to reach.
-func BenchmarkTable(b *testing.B) {
-	const list = "GET /api/cars?category=SUV&price_lte=90000&_sort=-year,price&_page=2&_limit=25 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+func get(target string) string { return header("GET", target, 0) }
+
+// clusterRows returns the rows of three servers on one catalogue, or says why there are none;
+// nil where no such test runs.
+var clusterRows func(b *testing.B) (rows []row, missing string)
+
+// tableRows returns the rows that need nothing but this machine. Each says which server it
+// starts, what load that gets, and what the design promises of it.
+func tableRows(b *testing.B) []row {
+	const (
+		bare  = "bare net/http handler, the same bytes"
+		json0 = "json-server 0.17"
+		json1 = "json-server 1.0.0-beta.15"
+		posts = "POSTs in memory, 64 connections"
+		few   = "GET of 24 cars"
+		alone = "100 durable POSTs a second"
+		list  = "/api/cars?category=SUV&price_lte=90000&_sort=-year,price&_page=2&_limit=25"
+	)
 	post := header("POST", "/api/cars", len(saab)) + saab
 	quiet := []string{"-delay", "0", "-log-level", "warn"}
-	small, large, huge := catalogueOf(b, 24), catalogueOf(b, 100_000), catalogueOf(b, 1_000_000)
-	on := func(file string) []string { return append([]string{"-data", file}, quiet...) }
-	var beside streaming
+	on := func(cars int) starter { // with its cars in a file
+		return func(b *testing.B, addr string) *exec.Cmd {
+			return command(b, append([]string{"-addr", addr, "-data", catalogueOf(b, cars)}, quiet...)...)
+		}
+	}
 	rows := []row{
-		{"bare net/http handler, the same bytes", underLoad(role("bare"), getAudi, 64)},
-		{"that, with our limits and one goroutine", underLoad(role("bare owner"), getAudi, 64)},
-		{"cars -delay 0 -log-level warn", underLoad(cars(quiet...), getAudi, 64)},
-		{"cars -delay 0, with its log", underLoad(cars("-delay", "0"), getAudi, 64)},
-		{"json-server 0.17", underLoad(jsonServer, getAudi, 64)},
-		{"100 ms in a loop that sleeps", underLoad(role("sleeping loop"), getAudi, 1000)},
-		{"100 ms in a pool of five", underLoad(role("pool of five"), getAudi, 1000)},
-		{"100 ms in cars -log-level warn", underLoad(cars("-log-level", "warn"), getAudi, 1000)},
-		{"a write and an fsync", fsyncs},
-		{"durable POSTs, 1 connection", underLoad(fresh(quiet...), post, 1)},
-		{"durable POSTs, 64 connections", underLoad(fresh(quiet...), post, 64)},
-		{"GETs while the disk hangs", whileTheDiskHangs},
-		{"GET of 24 cars", underLoad(cars(on(small)...), getAudi, 64)},
-		{"GET of 100,000 cars", underLoad(cars(on(large)...), getAudi, 64)},
-		{"filter + sort + page of 24 cars", underLoad(cars(on(small)...), list, 1)},
-		{"filter + sort + page of 100,000", underLoad(cars(on(large)...), list, 1)},
-		{"filter + sort + page of 1,000,000", underLoad(cars(on(huge)...), list, 1)},
-		{"100 durable POSTs a second", beside.posts(0, 0)},
-		{"100 durable POSTs a second, beside 1,000 streams", beside.posts(1000, 0)},
-		{"1,000 streams are told of them", beside.told},
-		{"kB a stream: MB that 1,000 take, idle", beside.idle},
-		{"kB a stream: MB that 1,000 take, after that", beside.after},
-		{"100 durable POSTs a second, beside 500 streams and 500 stuck", beside.posts(500, 500)},
-		{"500 streams are told of them", beside.told},
+		{name: "the binary of make build", measure: sizeOfBinary, goals: []goal{
+			{promise: "binary", figure: size, atMost: 10_000}}},
+		{name: bare, measure: underLoad(role("bare"), getAudi, 64)},
+		{name: "that, with our limits and one goroutine", measure: underLoad(role("bare owner"), getAudi, 64)},
+		{name: "cars -delay 0 -log-level warn", measure: underLoad(cars(quiet...), getAudi, 64), goals: []goal{
+			{promise: "CPU of a GET, to a bare handler", figure: cpu, over: bare, atMost: 1.20},
+			{promise: "CPU of a GET, to json-server 0.17", figure: cpu, over: json0, atMost: 0.1},
+			{promise: "CPU of a GET, to json-server 1.x", figure: cpu, over: json1, atMost: 0.1},
+			{promise: "memory with 64 connections", figure: memory, atMost: 40},
+			{promise: "first answer after start", figure: started, atMost: 50}}},
+		{name: "cars -delay 0, with its log", measure: underLoad(cars("-delay", "0"), getAudi, 64)},
+		{name: json0, measure: jsonServer("json-server@0.17", getAudi, "--quiet", "--routes", "routes.json")},
+		{name: json1, measure: jsonServer("json-server@1.0.0-beta.15", get("/cars/1"))},
+		{name: "100 ms in a loop that sleeps", measure: underLoad(role("sleeping loop"), getAudi, 1000)},
+		{name: "100 ms in a pool of five", measure: underLoad(role("pool of five"), getAudi, 1000)},
+		{name: "100 ms in cars, 1,000 connections", measure: underLoad(cars("-log-level", "warn"), getAudi, 1000), goals: []goal{
+			{promise: "answers of the 10,000 that 100 ms allow", figure: rate, atLeast: 9500},
+			{promise: "99th percentile of these", figure: late, atMost: 115}}},
+		{name: posts, measure: underLoad(cars(quiet...), post, 64)},
+		{name: "durable POSTs, 1 connection", measure: underLoad(fresh(quiet...), post, 1)},
+		{name: "durable POSTs, 64 connections", measure: underLoad(fresh(quiet...), post, 64), goals: []goal{
+			{promise: "CPU of a durable POST, to one in memory", figure: cpu, over: posts, atMost: 1.3}}},
+		{name: "GETs while the disk hangs", measure: whileTheDiskHangs, goals: []goal{
+			{promise: "reads while the disk hangs, p99", figure: late, atMost: 5}}},
+		{name: few, measure: underLoad(on(24), getAudi, 64)},
+		{name: "GET of 100,000 cars", measure: underLoad(on(100_000), getAudi, 64), goals: []goal{
+			{promise: "CPU of a GET, of 100,000 cars to 24", figure: cpu, over: few, atMost: 1.1}}}, // 1, but for noise
+		{name: "filter + sort + page of 24 cars", measure: underLoad(on(24), get(list), 1)},
+		{name: "filter + sort + page of 100,000 cars", measure: underLoad(on(100_000), get(list), 1), goals: []goal{
+			{promise: "filter + sort + page of 100,000 cars", figure: median, atMost: 5}}},
+	}
+
+	flooded := &shared{start: on(100_000)}
+	var flood listFlood
+	rows = append(rows,
+		row{name: "200 GETs a second of 100,000 cars", measure: flood.alone(flooded), on: flooded},
+		row{name: "these, beside 64 clients with the worst lists", measure: flood.beside(flooded), on: flooded, goals: []goal{
+			{promise: "GET beside 64 clients with the worst lists, p99", figure: late, atMost: 25}}},
+		row{name: "the lists of these 64", measure: flood.lists, on: flooded})
+
+	rows = append(rows,
+		row{name: alone, measure: besideStreams(0, 0)},
+		row{name: alone + ", beside 1,000 streams", measure: besideStreams(1000, 0), goals: []goal{
+			{promise: "1,000 streams are told of a change, p99", figure: heard, atMost: 50},
+			{promise: "memory of a stream", figure: size, atMost: 40},
+			{promise: "a write beside 1,000 streams, to one without, median", figure: median, over: alone, atMost: 1.1},
+			{promise: "the same, what the processor takes for it", figure: owner, over: alone, atMost: 1.1}}},
+		row{name: alone + ", beside 500 streams and 500 stuck", measure: besideStreams(500, 500), goals: []goal{
+			{promise: "500 streams are told, beside 500 that do not read", figure: heard, atMost: 50},
+			{promise: "a write beside both, to one without, median", figure: median, over: alone, atMost: 1.1}}})
+
+	million := &shared{start: on(1_000_000)}
+	rows = append(rows, row{name: "GET of 1,000,000 cars", measure: million.underLoad(getAudi, 64), on: million, goals: []goal{
+		{promise: "1,000,000 cars, first answer", figure: started, atMost: 3000}}})
+	for _, kind := range []struct {
+		name, query string
+		within      float64 // ms
+	}{
+		{"first page", "_page=1&_limit=25", 50},
+		{"filter", "category=SUV&price_lte=90000&_limit=25", 50},
+		{"filter by two values", "category=SUV&category=Coupe&_limit=25", 50},
+		{"_where", "_where=" + url.QueryEscape(`{"or":[{"year":{"gte":2020}},{"name":{"contains":"a77"}}]}`) + "&_limit=25", 50},
+		{"q", "q=a77&_limit=25", 50},
+		{"q, in no car", "q=nowhere+to+be+found&_limit=25", 50},
+		{"name_like, a text", "name_like=a77&_limit=25", 50},
+		{"name:contains", "name:contains=a77&_limit=25", 50},
+		{"_like, the last field", "details.drivetrain_like=all-wheel&_limit=25", 50},
+		{"sort by number", "_sort=-price&_limit=25", 50},
+		{"sort by text", "_sort=-name&_limit=25", 50},
+		{"sort by two", "_sort=category,-price&_limit=25", 50},
+		{"sort by what is the same in all", "_sort=details.engine,-name&_limit=25", 50},
+		{"filter + sort + page", "category=SUV&price_lte=90000&_sort=-year,price&_page=2&_limit=25", 50},
+		{"an expression", "name_like=" + url.QueryEscape("^a.*7$") + "&_limit=25", 100},
+		{"deep page", "_page=36000&_limit=25", 100},
+		{"deep page, filtered", "year_gte=2000&_page=20000&_limit=25", 100},
+		{"deep page, sorted", "_sort=-price&_page=20000&_limit=25", 100},
+		{"deep page, sorted by text", "_sort=-name&_page=20000&_limit=25", 100},
+		{"deep page, sorted by two", "_sort=category,-price&_page=20000&_limit=25", 100},
+	} {
+		rows = append(rows, row{name: "1,000,000 cars: " + kind.name, measure: million.underLoad(get("/api/cars?"+kind.query), 1), on: million, goals: []goal{
+			{promise: "1,000,000 cars, " + kind.name, figure: median, atMost: kind.within}}})
+	}
+	return append(rows, row{name: "1,000,000 cars: memory after these", measure: million.peak(1_000_000), on: million, goals: []goal{
+		{promise: "1,000,000 cars, memory of each at peak", figure: size, atMost: 1.3}}})
+}
+
+// BenchmarkTable prints what the design promises and what came of it, and below that what
+// the server costs beside others, in one table.
+func BenchmarkTable(b *testing.B) {
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		b.Fatal("-rows: ", err)
+	}
+	sections := [][]row{tableRows(b)}
+	missing := "needs Unix"
+	if clusterRows != nil {
+		var rows []row
+		rows, missing = clusterRows(b)
+		sections = append(sections, rows)
+	}
+	var rows []row
+	for i, section := range sections {
+		sections[i] = pick(section, wanted)
+		rows = append(rows, sections[i]...)
 	}
 	for range b.N {
-		measures := make([][]measure, len(rows))
-		for range *rounds {
-			for i, r := range rows {
-				measures[i] = append(measures[i], r.measure(b))
+		measures := make(map[string][]measure)
+		for _, section := range sections {
+			for round := range *rounds {
+				for i, r := range section {
+					fmt.Fprintf(os.Stderr, "round %d of %d, row %d of %d: %s\n", round+1, *rounds, i+1, len(section), r.name)
+					measures[r.name] = append(measures[r.name], r.measure(b))
+					if r.on != nil && (i+1 == len(section) || section[i+1].on != r.on) {
+						r.on.stop()
+					}
+				}
 			}
 		}
-		print(rows, measures)
+		print(rows, measures, missing)
 	}
+}
+
+// pick returns the rows whose name is wanted, and the rows that their goals compare with.
+func pick(rows []row, wanted *regexp.Regexp) (picked []row) {
+	names := make(map[string]bool)
+	for _, r := range rows {
+		if wanted.MatchString(r.name) && !(testing.Short() && strings.Contains(r.name, "1,000,000 cars")) {
+			names[r.name] = true
+			for _, g := range r.goals {
+				names[cmp.Or(g.over, r.name)] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return !names[r.name] })
 }
 
 // print writes the medians of what was measured and, behind each, its lowest and highest.
-func print(rows []row, measures [][]measure) {
+func print(rows []row, measures map[string][]measure, missing string) {
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	defer out.Flush()
-	spread := func(format string, values []float64) string {
-		slices.Sort(values)
-		if values[len(values)-1] == 0 || math.IsNaN(values[0]) || math.IsInf(values[0], 1) {
-			return ""
+	fmt.Fprintf(out, "%s %s/%s, %d cores, %s, %d rounds of %g s%s\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), time.Now().Format(time.DateOnly), *rounds, *seconds, loadAverage())
+	if slices.ContainsFunc(rows, func(r row) bool { return r.goals != nil }) {
+		fmt.Fprintln(out, "promise\tmeasured\tgoal\t")
+	}
+	for _, r := range rows {
+		for _, g := range r.goals {
+			measured, met := g.measured(measures[r.name], measures[g.over])
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", g.promise, measured, g, met)
 		}
-		one := func(i int) string { return fmt.Sprintf(format, values[i]) }
-		return one(len(values)/2) + " (" + one(0) + "–" + one(len(values)-1) + ")"
 	}
-	fmt.Fprintf(out, "%s %s/%s, %d cores, %s, %d rounds of %g s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), time.Now().Format(time.DateOnly), *rounds, *seconds)
-	fmt.Fprintln(out, "\tCPU µs/answer\tanswers/s\tp50 ms\tp99 ms\tpeak MB\tms to first answer")
-	columns := []struct {
-		format string
-		value  func(measure) float64
-	}{
-		{"%.1f", func(m measure) float64 { return float64(m.cpu.Nanoseconds()) / 1e3 }},
-		{"%.0f", func(m measure) float64 { return m.rate }},
-		{"%.2f", func(m measure) float64 { return float64(m.p50.Microseconds()) / 1e3 }},
-		{"%.2f", func(m measure) float64 { return float64(m.p99.Microseconds()) / 1e3 }},
-		{"%.0f", func(m measure) float64 { return m.memory }},
-		{"%.0f", func(m measure) float64 { return float64(m.start.Microseconds()) / 1e3 }},
-	}
-	values := func(i int, value func(measure) float64) (list []float64) {
-		for _, m := range measures[i] {
-			list = append(list, value(m))
-		}
-		return list
-	}
-	for i, r := range rows {
+	out.Flush()
+	fmt.Fprintln(out, "\n\tCPU µs/answer\tanswers/s\tp50 ms\tp99 ms\tpeak MB\tms to first answer")
+	for _, r := range rows {
 		fmt.Fprint(out, r.name)
-		for _, column := range columns {
-			fmt.Fprint(out, "\t", spread(column.format, values(i, column.value)))
+		if why := measures[r.name][0].why; why != "" {
+			fmt.Fprintf(out, "\tnot measured: %s\n", why)
+			continue
+		}
+		for _, column := range []figure{cpu, rate, median, late, memory, started} {
+			_, text := spread(short, column.all(measures[r.name]))
+			fmt.Fprint(out, "\t", text)
 		}
 		fmt.Fprintln(out)
 	}
-	ratio := func(name string, top, bottom string, value func(measure) float64, goal string) {
-		index := func(name string) int {
-			return slices.IndexFunc(rows, func(r row) bool { return r.name == name })
-		}
-		tops, bottoms := values(index(top), value), values(index(bottom), value)
-		for i := range tops {
-			tops[i] /= bottoms[i]
-		}
-		if text := spread("%.3g", tops); text != "" {
-			fmt.Fprintf(out, "%s\t%s\t%s\n", name, text, goal)
-		}
-	}
-	cpu, rate, median := columns[0].value, columns[1].value, columns[2].value
-	fmt.Fprintln(out, "\nratio\t\tgoal")
-	ratio("CPU, cars to the bare handler", "cars -delay 0 -log-level warn", "bare net/http handler, the same bytes", cpu, "at most 1.05")
-	ratio("CPU, limits and one goroutine to it", "that, with our limits and one goroutine", "bare net/http handler, the same bytes", cpu, "")
-	ratio("CPU, cars to json-server", "cars -delay 0 -log-level warn", "json-server 0.17", cpu, "at most 0.1")
-	ratio("answers, cars to a pool of five", "100 ms in cars -log-level warn", "100 ms in a pool of five", rate, "")
-	ratio("durable POSTs of 64, to fsyncs", "durable POSTs, 64 connections", "a write and an fsync", rate, "at least 4")
-	ratio("CPU of a GET, 100,000 cars to 24", "GET of 100,000 cars", "GET of 24 cars", cpu, "1")
-	ratio("median of POSTs, beside 1,000 streams to alone", "100 durable POSTs a second, beside 1,000 streams", "100 durable POSTs a second", median, "at most 1.1")
-	ratio("median of POSTs, with 500 stuck to alone", "100 durable POSTs a second, beside 500 streams and 500 stuck", "100 durable POSTs a second", median, "at most 1.1")
-	bytes := func(m measure) float64 { return m.memory }
-	i := slices.IndexFunc(rows, func(r row) bool { return r.name == "filter + sort + page of 1,000,000" })
-	j := i - 2
-	perCar := values(i, bytes)
-	for k, m := range values(j, bytes) {
-		perCar[k] -= m
-	}
-	fmt.Fprintln(out, "ms until a stream is told, p99\tsee above\tunder 50\nkB a stream\tsee above\tunder 40")
-	fmt.Fprintf(out, "bytes for each of 1,000,000 cars, at peak\t%s\tunder 1024\n", spread("%.0f", perCar))
-}
-
-// A starter starts a server that listens on addr.
-type starter func(b *testing.B, addr string) *exec.Cmd
-
-// cars is the server itself. What it logs goes nowhere.
-func cars(args ...string) starter {
-	return func(b *testing.B, addr string) *exec.Cmd {
-		return command(b, append([]string{"-addr", addr}, args...)...)
+	out.Flush()
+	fmt.Println("\n" + notes)
+	if missing != "" {
+		fmt.Println("Three servers on one catalogue are not measured: " + missing + ".")
 	}
 }
 
-// fresh is the server with a new catalogue's file.
-func fresh(args ...string) starter {
-	return func(b *testing.B, addr string) *exec.Cmd {
-		return cars(append([]string{"-data", filepath.Join(b.TempDir(), "cars.jsonl")}, args...)...)(b, addr)
+// loadAverage is how busy the machine was with this and, maybe, with other things; empty where there is no /proc.
+func loadAverage() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(text))
+	if len(fields) < 3 {
+		return ""
 	}
+	return ", load average " + fields[0] + ", in the last 15 minutes " + fields[2]
 }
 
-// role is a server to compare with: this program, which TestMain has play that role.
-func role(name string) starter {
-	return func(b *testing.B, addr string) *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), roleEnv+"="+name, inputEnv+"="+addr)
-		return cmd
+// notes say how to read some of the figures.
+const notes = `The process that plays the readers of streams runs at the lowest priority (nice 19), since in
+reality they are on other machines. What the processor takes for a write is what its metric
+cars_processor_busy_seconds_total says.`
+
+// all returns the figure of each round.
+func (f figure) all(measures []measure) (values []float64) {
+	for _, m := range measures {
+		values = append(values, f.of(m))
 	}
+	return values
 }
 
-// jsonServer serves the built-in cars under the same paths; nil if it is not installed.
-func jsonServer(b *testing.B, addr string) *exec.Cmd {
-	path, err := exec.LookPath("json-server") // npm install -g json-server@0.17
-	if err != nil {
-		return nil
+// measured returns what came of a goal in all rounds, and whether the median is what it has to be.
+func (g goal) measured(of, over []measure) (text, met string) {
+	for _, m := range append(slices.Clone(of), over...) {
+		if m.why != "" {
+			return m.why, ""
+		}
 	}
-	file := filepath.Join(b.TempDir(), "db.json")
-	if err := os.WriteFile(file, []byte(`{"cars":[`+audi+`]}`), 0o644); err != nil {
-		b.Fatal(err)
+	values, bases := g.all(of), g.all(over)
+	ratios := slices.Clone(values)
+	for i := range bases {
+		ratios[i] /= bases[i]
 	}
-	routes := filepath.Join(b.TempDir(), "routes.json")
-	if err := os.WriteFile(routes, []byte(`{"/api/*":"/$1"}`), 0o644); err != nil {
-		b.Fatal(err)
+	middle, text := spread(short, ratios)
+	if text != "" && bases != nil {
+		top, _ := spread(short, values)
+		bottom, _ := spread(short, bases)
+		text += fmt.Sprintf(" = %s/%s %s", short(top), short(bottom), g.unit)
 	}
-	host, port, _ := net.SplitHostPort(addr)
-	return exec.Command(path, "--quiet", "--host", host, "--port", port, "--routes", routes, file)
+	switch {
+	case text == "":
+		return "a round had no answer in time", "MISSED"
+	case g.atMost > 0 && middle > g.atMost || middle < g.atLeast:
+		return text, "MISSED"
+	}
+	return text, "met"
 }
 
-// underLoad measures a server whose clients ask anew as soon as they have their answer.
-func underLoad(start starter, request string, connections int) func(b *testing.B) measure {
-	return func(b *testing.B) (m measure) {
-		addr := freeAddr(b)
-		cmd := start(b, addr) // the first builds the binary
-		if cmd == nil {
-			return m
-		}
-		began := time.Now()
-		if err := cmd.Start(); err != nil {
-			b.Fatal(err)
-		}
-		defer cmd.Wait()
-		defer cmd.Process.Kill()
-		waitForAnswer(b, addr)
-		m.start = time.Since(began)
-		before := cpuTime(cmd.Process.Pid)
-		l := load{Addr: addr, Requests: []string{request}, Connections: connections, Duration: time.Duration(*seconds * float64(time.Second))}
-		if connections == 1000 {
-			l.Duration *= 5 // or the beginning, when all come at once, would be much of it
-		}
-		got := l.run(b)
-		m.memory = peak(cmd.Process.Pid)
-		cmd.Process.Kill()
-		cmd.Wait()
-		answers := 0
-		for status, o := range got {
-			if status/100 != 2 {
-				b.Errorf("%s: got status %d, %d times", cmd, status, o.Count)
-			}
-			answers, m.p50, m.p99 = o.Count, o.P50, o.P99
-		}
-		m.rate = float64(answers) / l.Duration.Seconds()
-		m.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() - before) / time.Duration(max(1, answers))
-		return m
+func (g goal) String() string {
+	unit := " " + g.unit
+	if g.over != "" {
+		unit = ""
 	}
+	if g.atMost == 0 {
+		return fmt.Sprintf("at least %g%s", g.atLeast, unit)
+	}
+	return fmt.Sprintf("at most %g%s", g.atMost, unit)
 }
 
-// waitForAnswer returns when a server has answered a request.
-func waitForAnswer(b testing.TB, addr string) {
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		resp, err := http.Get("http://" + addr + "/api/cars/1")
-		if err == nil {
-			io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			b.Fatal(err)
-		}
+// spread returns the median, and as text that and, if there are several, the lowest and highest.
+// The text is empty if a round has nothing.
+func spread(format func(float64) string, values []float64) (middle float64, text string) {
+	slices.Sort(values)
+	last := len(values) - 1
+	if last < 0 || values[0] == 0 || math.IsNaN(values[0]) || math.IsInf(values[last], 0) {
+		return 0, ""
 	}
+	middle = values[len(values)/2]
+	if text = format(middle); last > 0 {
+		text += " (" + format(values[0]) + "–" + format(values[last]) + ")"
+	}
+	return middle, text
 }
 
-// peak is the most memory that a process has had, in MB; 0 where there is no /proc.
-func peak(pid int) float64 { return memoryOf(pid, "VmHWM:") }
-
-// memoryOf reads a line of /proc/PID/status, in MB.
-func memoryOf(pid int, name string) float64 {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, rest, _ := strings.Cut(string(text), name)
-	kb, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	n, _ := strconv.Atoi(kb)
-	return float64(n) / 1e3
-}
-
-// cpuTime is what a process has used so far; 0 where there is no /proc, so that its
-// start counts, too.
-func cpuTime(pid int) time.Duration {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(text), ") ") // behind its name
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0
+// short returns a value with three digits or more.
+func short(value float64) string {
+	digits := 2
+	if value >= 100 {
+		digits = 0
+	} else if value >= 10 {
+		digits = 1
 	}
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond // as long as USER_HZ is 100
-}
-
-// fsyncs is what a file takes that is synced after each write.
-func fsyncs(b *testing.B) (m measure) {
-	f, err := os.Create(filepath.Join(b.TempDir(), "file"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	line := []byte(seal(`{"put":[` + audi + `]}`))
-	n := 0
-	for end := time.Now().Add(time.Duration(*seconds * float64(time.Second))); time.Now().Before(end); n++ {
-		f.Write(line)
-		if err := f.Sync(); err != nil {
-			b.Fatal(err)
-		}
-	}
-	m.rate = float64(n) / *seconds
-	return m
-}
-
-// whileTheDiskHangs measures reads at an even rate while a write waits for its fsync.
-func whileTheDiskHangs(b *testing.B) (m measure) {
-	addr := freeAddr(b)
-	s := launch(b, "", "-addr", addr, "-data", filepath.Join(b.TempDir(), "cars.jsonl"), "-delay", "0", "-log-level", "warn")
-	s.url, s.addr = "http://"+addr, addr
-	waitForAnswer(b, addr)
-	unplug, missing := inject(b, s, syncs, "delay_enter=30000000")
-	if missing != "" { // the row stays empty; b.Skip would take the whole table with it
-		s.cmd.Process.Kill()
-		return m
-	}
-	go s.send(b, "POST", "/api/cars", saab) // cut off in the end
-	for s.metric(b, "cars_processor_waiting") == 0 {
-	}
-	l := load{Addr: addr, Requests: []string{getAudi}, Connections: 64, Duration: time.Duration(*seconds * float64(time.Second)), Rate: 1000}
-	got := l.run(b)
-	if s.metric(b, "cars_processor_waiting") == 0 {
-		b.Error("the write has been answered meanwhile")
-	}
-	s.cmd.Process.Kill()
-	unplug()
-	m.rate, m.p50, m.p99 = float64(got.of(200).Count)/l.Duration.Seconds(), got.of(200).P50, got.of(200).P99
-	return m
-}
-
-// catalogueOf writes a file of so many different cars.
-func catalogueOf(b *testing.B, n int) string {
-	random := rand.New(rand.NewPCG(uint64(n), 0))
-	path := filepath.Join(b.TempDir(), "cars.jsonl")
-	f, err := os.Create(path)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	var c car
-	if err := json.Unmarshal([]byte(audi), &c); err != nil {
-		b.Fatal(err)
-	}
-	categories := []string{"Sedan", "SUV", "Pickup", "Coupe", "Wagon"}
-	var text []byte
-	for c.ID = 1; c.ID <= n; c.ID++ {
-		c.Name, c.Category = fmt.Sprintf("Audi A%d", c.ID), categories[random.IntN(len(categories))]
-		c.Year, c.Price = 1990+random.IntN(36), 10_000+random.IntN(200_000)
-		text = append(text, seal(`{"put":[`+encode(c)+`]}`)...)
-		if len(text) > 1<<20 || c.ID == n {
-			if _, err := f.Write(text); err != nil {
-				b.Fatal(err)
-			}
-			text = text[:0]
-		}
-	}
-	return path
-}
-
-const audi = `{"id":1,"name":"Audi A4","manufacturer":"Audi","category":"Sedan","year":2024,"price":42000,"imageUrl":"/images/sedan.svg","details":{"engine":"2.0L Inline-4","horsepower":201,"transmission":"7-speed Automatic","drivetrain":"All-Wheel Drive"}}`
-
-var audiLine = []byte(audi + "\n")
-
-// serveBare serves the car, and does nothing for it.
-func serveBare(addr string) error {
-	return http.ListenAndServe(addr, bare(func(*http.Request) []byte { return audiLine }))
-}
-
-// serveBareOwner does, too, but has the server's limits on slow clients and asks one goroutine
-// for the car: what ours must do, at least.
-func serveBareOwner(addr string) error {
-	requests := make(chan chan []byte)
-	go func() {
-		for response := range requests {
-			response <- audiLine
-		}
-	}()
-	ask := func(r *http.Request) (body []byte) {
-		response, done := make(chan []byte, 1), r.Context().Done()
-		select {
-		case requests <- response:
-		case <-done:
-			return nil
-		}
-		select {
-		case body = <-response:
-		case <-done:
-		}
-		return body
-	}
-	server := http.Server{Addr: addr, Handler: bare(ask), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 70 * time.Second, IdleTimeout: 75 * time.Second}
-	return server.ListenAndServe()
-}
-
-// bare is a handler that answers with the header of ours.
-func bare(get func(*http.Request) (body []byte)) http.Handler {
-	h := http.Header{
-		"Access-Control-Allow-Origin":   {"*"},
-		"Access-Control-Expose-Headers": {"X-Total-Count, Catalogue-Version, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"},
-		"Cache-Control":                 {"no-cache"},
-		"Content-Length":                {strconv.Itoa(len(audi) + 1)},
-		"Content-Type":                  {"application/json"},
-		"Etag":                          {`"0123456789abcdef"`},
-		"Server-Timing":                 {"queue;dur=0.001, process;dur=0.002"},
-		"Timing-Allow-Origin":           {"*"},
-		"X-Content-Type-Options":        {"nosniff"},
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body := get(r)
-		for name, value := range h {
-			w.Header()[name] = value
-		}
-		w.Write(body)
-	})
-}
-
-// serveLoops answers from so many loops that sleep.
-func serveLoops(loops int) func(addr string) error {
-	return func(addr string) error {
-		requests := make(chan chan []byte)
-		for range loops {
-			go func() {
-				for response := range requests {
-					time.Sleep(100 * time.Millisecond)
-					response <- []byte(audi + "\n")
-				}
-			}()
-		}
-		return http.ListenAndServe(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			response := make(chan []byte)
-			requests <- response
-			body := <-response
-			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-			w.Write(body)
-		}))
-	}
+	return strconv.FormatFloat(value, 'f', digits, 64)
 }

@@ -282,6 +282,7 @@ func TestCommentsKeepAStreamAlive(t *testing.T) {
 		s, c := newSource(1), newClient()
 		end := s.follow(NewFeed(), c, Follower{})
 		c.take()
+		time.Sleep(stepInterval) // after the first event, as after each
 		time.Sleep(15*time.Second - 1)
 		check(t, c, ``)
 		time.Sleep(1)
@@ -291,7 +292,7 @@ func TestCommentsKeepAStreamAlive(t *testing.T) {
 		s.put(1, "b")
 		time.Sleep(15 * time.Second)
 		check(t, c, `change id: v1 data: {"put":[{"1":"b"}],"delete":[]}`)
-		time.Sleep(stepInterval)
+		time.Sleep(2 * stepInterval)
 		check(t, c, `: id: v1`)
 		end()
 	})

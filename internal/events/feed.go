@@ -77,12 +77,18 @@ func (f *Feed) Follow(w http.ResponseWriter, r *http.Request, now State, client 
 	for reset := version == ""; ; reset = false {
 		spread := time.Duration(f.open.Load()) * streamShare
 		next := time.Now().Add(max(stepInterval, spread))
-		if s.tell(told, now, client.Matches, reset) != nil || s.Wait(now.Changed, now.Version) != nil {
+		if s.tell(told, now, client.Matches, reset) != nil || s.Pause(time.Until(next)) != nil {
 			return
 		}
 		told = now.Items
-		if s.Pause(max(time.Until(next), rand.N(spread))) != nil {
-			return
+		// With many changes there has been one meanwhile. Waiting before the pause, all
+		// streams would wake at each change, which costs its writer more than the change.
+		select {
+		case <-now.Changed:
+		default:
+			if s.Wait(now.Changed, now.Version) != nil || s.Pause(rand.N(spread)) != nil {
+				return
+			}
 		}
 		var err error
 		if now, err = f.next(r.Context(), client.Newest); err != nil {
