@@ -66,6 +66,6 @@ check: fmt-check vet releases ## what CI runs: these, race in short, builds for 
 	GOOS=windows GOARCH=amd64 go build -o /dev/null .
 	$(MAKE) fuzz FUZZPACKAGES=. FUZZTIME=1000x
 	$(MAKE) fuzz FUZZPACKAGES=./internal/... FUZZTIME=100000x
-	go test -run '^$$' -bench . -benchtime 1x ./...
+	go test -short -run '^$$' -bench . -benchtime 1x ./...
 
 .PHONY: help run build test releases race vet fmt-check fuzz bench check
