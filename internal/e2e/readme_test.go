@@ -1,27 +1,30 @@
 package e2e
 
 import (
-	"bytes"
-	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
 )
 
+func readme(t *testing.T) string {
+	t.Helper()
+	return read(t, "../../README.md")
+}
+
 // blocks returns what is indented in the README, a block each, without the indent.
 func blocks(t *testing.T) (all [][]string) {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var block []string
-	for line := range strings.Lines(string(text) + "\nend\n") {
+	for line := range strings.Lines(readme(t) + "\nend\n") {
 		line = strings.TrimRight(line, "\n")
 		code, indented := strings.CutPrefix(line, "    ")
 		switch {
@@ -45,12 +48,8 @@ var sameButTimes = []struct {
 	pattern *regexp.Regexp
 	instead string
 }{
-	{regexp.MustCompile(`\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d`), "DATE"},
-	{regexp.MustCompile(`Date: .* GMT`), "Date: DATE"},
-	{regexp.MustCompile(`Catalogue-Version: \S+`), "Catalogue-Version: ANY"},
-	{regexp.MustCompile(`dur=\d+\.\d+`), "dur=TIME"},
+	{regexp.MustCompile(`id: [0-9a-f]{16}-\d+`), "id: VERSION"},
 	{regexp.MustCompile(`(\s)\d+m\d+\.\d+s`), "${1}TIME"},
-	{regexp.MustCompile(`\b\d+\.\d{6} s`), "TIME s"},
 	{regexp.MustCompile(`(localhost|127\.0\.0\.1):\d+`), "localhost:8080"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 	{regexp.MustCompile(`\r`), ""},
@@ -65,8 +64,7 @@ func withoutTimes(text string) string {
 }
 
 // TestREADME runs every command of the README in their order, beside one server, and
-// wants it to print what is shown. Benchmarks, whose times these are, need only be
-// there.
+// wants it to print what is shown.
 func TestREADME(t *testing.T) {
 	for _, tool := range []string{"bash", "curl", "jq"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -93,13 +91,6 @@ func TestREADME(t *testing.T) {
 				end = len(block) - i - 1
 			}
 			want := strings.Join(block[i+1:i+1+end], "\n")
-			if rest, is := strings.CutPrefix(command, "go test -run '^$' -bench "); is {
-				wantBenchmarks(t, rest, want)
-				continue
-			}
-			if strings.HasPrefix(command, "make bench") {
-				continue // which the check runs
-			}
 			cmd := exec.Command("bash", "-c", strings.ReplaceAll(command, "localhost:8080", addr))
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "HOME="+dir) // whose .curlrc is the one above: curl draws no progress on a terminal, either
@@ -112,106 +103,156 @@ func TestREADME(t *testing.T) {
 			}
 		}
 	}
-	if commands < 20 {
+	if commands < 15 {
 		t.Errorf("got %d commands, want all of the README", commands)
 	}
 }
 
-// wantBenchmarks wants the benchmarks that are shown to be there: arguments are a
-// pattern and a package.
-func wantBenchmarks(t *testing.T, arguments, shown string) {
-	t.Helper()
-	words := strings.Fields(arguments)
-	cmd := exec.Command("go", "test", "-list", words[0], words[len(words)-1])
-	cmd.Dir = "../.."
-	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("Benchmark")) {
-		t.Errorf("%s: got %s, %v", cmd, out, err)
-	}
-	for line := range strings.Lines(shown) {
-		name, _, _ := strings.Cut(line, "/")
-		if strings.HasPrefix(line, "Benchmark") && !bytes.Contains(out, []byte(name)) {
-			t.Errorf("%s: got %s, want %s", cmd, out, line)
-		}
-	}
-}
-
-// TestREADMEShowsCodeAndLog wants the code that the README shows to be the code, but
-// for what it leaves out, and the lines of the log to be logged.
-func TestREADMEShowsCodeAndLog(t *testing.T) {
-	source, err := os.ReadFile(filepath.Join("..", "..", "processor.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := launchIn(t, t.TempDir(), "", "-addr", "localhost:0", "-data", "cars.jsonl")
-	var log strings.Builder
-	for line := range s.lines {
-		fmt.Fprintln(&log, withoutTimes(line))
-		if _, url, listens := strings.Cut(line, "Listening on "); listens {
-			s.url = url
-		}
-		if strings.Contains(line, "Try: ") {
-			s.wantCar(t, "/api/cars/1")
-		}
-		if strings.Contains(line, "Processing completed") {
-			break
-		}
-	}
-	code, lines := 0, 0
+// TestREADMEReadingPath wants the functions and types that the README leads through to be
+// where it says, and to be no more lines than it says, their comments included.
+func TestREADMEReadingPath(t *testing.T) {
+	const most = 235
+	lines, stops := 0, 0
 	for _, block := range blocks(t) {
-		switch {
-		case strings.HasPrefix(block[0], "for {"):
-			code++
-			at := 0
-			for _, line := range block {
-				line = strings.TrimSpace(line)
-				next := bytes.Index(source[at:], []byte(line))
-				if line != "…" && next < 0 {
-					t.Errorf("the README has the line %q, which is not there in processor.go", line)
+		for _, line := range block {
+			stop := regexp.MustCompile(`^(handlers|processor)\.go +(\w+(?:, \w+)*)  `).FindStringSubmatch(line)
+			if stop == nil {
+				continue
+			}
+			declared := declarations(t, "../../"+stop[1]+".go")
+			for name := range strings.SplitSeq(stop[2], ", ") {
+				stops++
+				if lines += declared[name]; declared[name] == 0 {
+					t.Errorf("the README leads to %s, which is not in %s.go", name, stop[1])
 				}
-				at += max(0, next)
-			}
-		case strings.Contains(block[0], " INFO "):
-			lines++
-			if got, want := strings.TrimSpace(log.String()), withoutTimes(strings.Join(block, "\n")); got != want {
-				t.Errorf("got the log\n%s\nwant\n%s", got, want)
 			}
 		}
 	}
-	if code != 1 || lines != 1 {
-		t.Errorf("got %d blocks of code and %d of log, want one each", code, lines)
+	if lines > most || stops < 10 {
+		t.Errorf("got a reading path of %d lines and %d stops, want at most %d lines and 10 stops or more", lines, stops, most)
 	}
 }
 
-// TestREADMEIsNotTooWide wants each line of the README to fit into a terminal.
-func TestREADMEIsNotTooWide(t *testing.T) {
-	const most = 160
-	text, err := os.ReadFile("../../README.md")
+// declarations returns how many lines each declaration at the top of a file has, with
+// its comment.
+func declarations(t *testing.T, path string) map[string]int {
+	t.Helper()
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, path, nil, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
-	number := 0
-	for line := range strings.Lines(string(text)) {
-		number++
-		if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > most {
-			t.Errorf("README.md:%d: got %d columns, want at most %d", number, width, most)
+	lines := make(map[string]int)
+	for _, declaration := range file.Decls {
+		var names []*ast.Ident
+		var comment *ast.CommentGroup
+		switch d := declaration.(type) {
+		case *ast.FuncDecl:
+			names, comment = []*ast.Ident{d.Name}, d.Doc
+		case *ast.GenDecl:
+			comment = d.Doc
+			for _, spec := range d.Specs {
+				switch spec := spec.(type) {
+				case *ast.TypeSpec:
+					names = append(names, spec.Name)
+				case *ast.ValueSpec:
+					names = append(names, spec.Names...)
+				}
+			}
 		}
+		first := declaration.Pos()
+		if comment != nil {
+			first = comment.Pos()
+		}
+		for _, name := range names {
+			lines[name.Name] = set.Position(declaration.End()).Line - set.Position(first).Line + 1
+		}
+	}
+	return lines
+}
+
+// TestREADMEQuotesCode wants each line of code that the README names with its file to be
+// there.
+func TestREADMEQuotesCode(t *testing.T) {
+	quotes := regexp.MustCompile("`([^`]+)` in (\\S+\\.go)").FindAllStringSubmatch(readme(t), -1)
+	for _, quote := range quotes {
+		if source := read(t, filepath.Join("../..", quote[2])); !strings.Contains(source, quote[1]) {
+			t.Errorf("the README has the line %q, which is not there in %s", quote[1], quote[2])
+		}
+	}
+	if len(quotes) < 8 {
+		t.Errorf("got %d lines of code, want 8 or more", len(quotes))
 	}
 }
 
-// TestREADMEListsFlagsAndRooms wants the README's tables to have each flag that -h
-// explains, and each room of the house.
-func TestREADMEListsFlagsAndRooms(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
+// TestREADMEDrawsTheRooms wants the README's picture to have each room on the floor above
+// all that it imports, with these beside it.
+func TestREADMEDrawsTheRooms(t *testing.T) {
+	type room struct {
+		floor   int
+		imports string
+	}
+	drawn := make(map[string]room)
+	for _, block := range blocks(t) {
+		if !strings.HasPrefix(block[0], "  main.go ") {
+			continue
+		}
+		floor := 0
+		for _, line := range block[1:] {
+			mark, rest, _ := strings.Cut(line, " ")
+			if n, err := strconv.Atoi(mark); err == nil {
+				floor = n
+			}
+			name, rest, _ := strings.Cut(rest, " ")
+			_, imports, _ := strings.Cut(rest, " ► ")
+			drawn[name] = room{floor, imports}
+		}
+	}
+	cmd := exec.Command("go", "list", "-f", "{{.ImportPath}} {{.Imports}}", "./internal/...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	inTable := make(map[string]bool) // what stands in code quotes in a table's first column
-	for _, row := range regexp.MustCompile(`(?m)^\| (`+"`"+`.*?) \|`).FindAllStringSubmatch(string(text), -1) {
-		for name := range strings.FieldsSeq(row[1]) {
-			inTable[strings.Trim(name, "`")] = true
+	rooms := 0
+	for line := range strings.Lines(string(out)) {
+		path, imports, _ := strings.Cut(strings.TrimSpace(line), " ")
+		name := strings.TrimPrefix(path, "cars/internal/")
+		if name == "e2e" || strings.Contains(name, "/") {
+			continue // for tests only
+		}
+		rooms++
+		want := room{floor: 1}
+		for _, imported := range regexp.MustCompile(`cars/internal/(\w+)`).FindAllStringSubmatch(imports, -1) {
+			want.floor = max(want.floor, drawn[imported[1]].floor+1)
+			want.imports = strings.TrimSpace(want.imports + " " + imported[1])
+		}
+		if drawn[name] != want {
+			t.Errorf("%s: got %+v, want %+v", name, drawn[name], want)
 		}
 	}
+	if rooms < 5 || rooms != len(drawn) {
+		t.Errorf("got a picture of %d rooms, want all %d", len(drawn), rooms)
+	}
+}
+
+// TestREADMEFits wants the README to be read in one sitting, in a terminal.
+func TestREADMEFits(t *testing.T) {
+	const mostLines, mostColumns = 350, 160
+	lines := 0
+	for line := range strings.Lines(readme(t)) {
+		lines++
+		if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > mostColumns {
+			t.Errorf("README.md:%d: got %d columns, want at most %d", lines, width, mostColumns)
+		}
+	}
+	if lines > mostLines {
+		t.Errorf("got %d lines, want at most %d", lines, mostLines)
+	}
+}
+
+// TestREADMENamesFlags wants the README to name each flag that -h explains.
+func TestREADMENamesFlags(t *testing.T) {
 	usage, err := command(t, "-h").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -221,17 +262,8 @@ func TestREADMEListsFlagsAndRooms(t *testing.T) {
 		t.Errorf("got %d flags of -h, want all:\n%s", len(flags), usage)
 	}
 	for _, flag := range flags {
-		if !inTable[flag[1]] {
-			t.Errorf("the README has no row for the flag %s", flag[1])
-		}
-	}
-	rooms, err := filepath.Glob("../*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, room := range rooms {
-		if name := filepath.Base(room); name != "e2e" && !inTable[name] {
-			t.Errorf("the README has no row for the room %s", name)
+		if !strings.Contains(readme(t), "`"+flag[1]+"`") {
+			t.Errorf("the README does not name the flag %s", flag[1])
 		}
 	}
 }
