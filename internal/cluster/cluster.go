@@ -1,4 +1,5 @@
-package store
+// Package cluster keeps items in etcd, for as many programs as there are. It is a store.Store.
+package cluster
 
 import (
 	"context"
@@ -16,6 +17,7 @@ import (
 	"cars/internal/journal"
 	"cars/internal/ops"
 	"cars/internal/sorted"
+	"cars/internal/store"
 )
 
 // A Cluster keeps items in etcd, for as many programs as there are. Each has all of them
@@ -35,8 +37,8 @@ import (
 //
 // One goroutine, in run, has the newest state and decides the order of events. It waits for
 // nothing: other goroutines ask etcd and bring it the answers.
-type Cluster struct {
-	options ClusterOptions
+type Store struct {
+	options Options
 	client  *etcd.Client
 	keys    keys
 	name    string             // of this program; its batches and generations begin with it
@@ -44,14 +46,14 @@ type Cluster struct {
 	cancel  context.CancelFunc // called by run when it ends
 	others  sync.WaitGroup     // goroutines beside run
 
-	commits  chan Commit   // the owner sends, run receives, Close closes; has room for the one commit under way
-	confirms chan struct{} // the owner sends, run receives; has room for the one confirmation under way
-	events   chan Event    // run sends, the owner receives
-	found    chan func()   // goroutines beside run send what run is to do with what they have found
-	done     chan struct{} // run closes
+	commits  chan store.Commit // the owner sends, run receives, Close closes; has room for the one commit under way
+	confirms chan struct{}     // the owner sends, run receives; has room for the one confirmation under way
+	events   chan store.Event  // run sends, the owner receives
+	found    chan func()       // goroutines beside run send what run is to do with what they have found
+	done     chan struct{}     // run closes
 
 	// Of the goroutine in run.
-	state     State
+	state     store.State
 	stored    value                      // what stands in etcd at the state's key
 	revision  int64                      // that put it there
 	heard     int64                      // the highest revision of a state that etcd has told of
@@ -59,7 +61,7 @@ type Cluster struct {
 	writing   map[string]*sorted.Builder // generations that others write, if all of them was seen
 	reloading bool                       // the state is to be loaded: what the watch brought did not suffice
 	follower  *follower                  // the goroutine that watches
-	outbox    []Event                    // for the owner, who may be busy
+	outbox    []store.Event              // for the owner, who may be busy
 	pending   *pending                   // the commit under way; nil if there is none
 	staged    *staged                    // a generation that waits for its commit
 	batches   int                        // how many there were
@@ -78,19 +80,19 @@ type Cluster struct {
 	// For other goroutines.
 	freshAt   atomic.Int64          // Unix time in ns at which the state was current
 	failure   atomic.Pointer[error] // why nothing can be stored
-	metrics   atomic.Pointer[clusterMetrics]
+	metrics   atomic.Pointer[metrics]
 	conflicts atomic.Uint64
 	committed atomic.Uint64
 	confirmed atomic.Uint64
 	reloads   atomic.Uint64
 }
 
-// ClusterOptions say how etcd is used.
-type ClusterOptions struct {
+// Options say how etcd is used.
+type Options struct {
 	Etcd       etcd.Options
 	Prefix     string                      // with which all keys begin
-	Initial    State                       // what a prefix without a state gets
-	Read       ReadItem                    // reads an item
+	Initial    store.State                 // what a prefix without a state gets
+	Read       store.ReadItem              // reads an item
 	Notify     func(notice journal.Notice) // is told what an operator should know
 	LocalReads bool                        // reads need no confirmation
 	Retry      time.Duration               // how long to try at the start; 0: 30 s
@@ -108,14 +110,14 @@ type times struct {
 
 var defaultTimes = times{patience: 5 * time.Second, impatient: 1500 * time.Millisecond, beat: time.Second, tick: 100 * time.Millisecond, leftovers: 10 * time.Second}
 
-type clusterMetrics struct {
+type metrics struct {
 	writes, seconds *ops.Histogram
 	requests        *ops.Counters
 }
 
-// OpenCluster connects to etcd and returns what is there. If there is nothing, one
+// Open connects to etcd and returns what is there. If there is nothing, one
 // of all programs that try puts in the initial state.
-func OpenCluster(options ClusterOptions) (*Cluster, State, error) {
+func Open(options Options) (*Store, store.State, error) {
 	if options.times == nil {
 		options.times = &defaultTimes
 	}
@@ -124,13 +126,13 @@ func OpenCluster(options ClusterOptions) (*Cluster, State, error) {
 	}
 	random := make([]byte, 8)
 	rand.Read(random)
-	c := &Cluster{
+	c := &Store{
 		options:  options,
 		keys:     keys(options.Prefix),
 		name:     hex.EncodeToString(random),
-		commits:  make(chan Commit, 1),
+		commits:  make(chan store.Commit, 1),
 		confirms: make(chan struct{}, 1),
-		events:   make(chan Event, 8),
+		events:   make(chan store.Event, 8),
 		found:    make(chan func()),
 		done:     make(chan struct{}),
 		writing:  make(map[string]*sorted.Builder),
@@ -142,7 +144,7 @@ func OpenCluster(options ClusterOptions) (*Cluster, State, error) {
 	s, err := c.open()
 	if err != nil {
 		c.cancel()
-		return nil, State{}, err
+		return nil, store.State{}, err
 	}
 	c.state, c.stored, c.revision, c.heard, c.seen = s.state, s.stored, s.revision, s.revision, s.seen
 	c.freshAt.Store(s.asked.UnixNano())
@@ -153,13 +155,13 @@ func OpenCluster(options ClusterOptions) (*Cluster, State, error) {
 }
 
 // open loads the state, or makes one, and tries for a while to do that.
-func (c *Cluster) open() (*snapshot, error) {
+func (c *Store) open() (*snapshot, error) {
 	deadline := time.Now().Add(c.options.Retry)
 	for first := true; ; first = false {
 		s, err := c.load(c.ctx, sorted.List{}, c.options.times.impatient)
 		if err == nil && s.revision == 0 {
 			name := c.name + "-0"
-			o := c.transact(Commit{After: c.options.Initial}, name, value{Generation: name}, 0, nil, c.options.times.patience)
+			o := c.transact(store.Commit{After: c.options.Initial}, name, value{Generation: name}, 0, nil, c.options.times.patience)
 			if err = o.err; err == nil {
 				continue // this program has made it, or another
 			}
@@ -177,26 +179,26 @@ func (c *Cluster) open() (*snapshot, error) {
 	}
 }
 
-func (c *Cluster) Commit(commit Commit) { c.commits <- commit }
-func (c *Cluster) Confirm()             { c.confirms <- struct{}{} }
-func (c *Cluster) Confirms() bool       { return !c.options.LocalReads }
-func (c *Cluster) Events() <-chan Event { return c.events }
-func (c *Cluster) Shared() bool         { return true }
-func (c *Cluster) MaxWrites() int       { return etcd.MaxOps - 1 } // and the state
+func (c *Store) Commit(commit store.Commit) { c.commits <- commit }
+func (c *Store) Confirm()                   { c.confirms <- struct{}{} }
+func (c *Store) Confirms() bool             { return !c.options.LocalReads }
+func (c *Store) Events() <-chan store.Event { return c.events }
+func (c *Store) Shared() bool               { return true }
+func (c *Store) MaxWrites() int             { return etcd.MaxOps - 1 } // and the state
 
 // Age returns how long ago the newest state is known to have been current.
-func (c *Cluster) Age() time.Duration { return time.Since(time.Unix(0, c.freshAt.Load())) }
+func (c *Store) Age() time.Duration { return time.Since(time.Unix(0, c.freshAt.Load())) }
 
 // Failed returns why nothing can be stored at present. Local reads go on meanwhile, so that
 // they are no reason to send clients to another server.
-func (c *Cluster) Failed() error {
+func (c *Store) Failed() error {
 	if err := c.failure.Load(); err != nil && !c.options.LocalReads {
 		return *err
 	}
 	return nil
 }
 
-func (c *Cluster) AddMetrics(r *ops.Registry) {
+func (c *Store) AddMetrics(r *ops.Registry) {
 	counter := func(name, help string, n *atomic.Uint64) {
 		r.Counter(name, help, func() float64 { return float64(n.Load()) })
 	}
@@ -205,21 +207,21 @@ func (c *Cluster) AddMetrics(r *ops.Registry) {
 	counter("cars_etcd_confirmations_total", "Times that the catalogue here was found to be current.", &c.confirmed)
 	counter("cars_etcd_reloads_total", "Times that the whole catalogue was loaded anew.", &c.reloads)
 	r.Gauge("cars_etcd_age_seconds", "Time since the catalogue here was known to be current.", func() float64 { return c.Age().Seconds() })
-	c.metrics.Store(&clusterMetrics{
+	c.metrics.Store(&metrics{
 		requests: r.Counters("cars_etcd_requests_total", "Requests to etcd, and whether they were answered.", "member", "answered"),
 		writes:   r.Histogram("cars_etcd_commit_writes", "Writes in a batch that was committed.", 1, 2, 4, 8, 16, 32, 64, 128),
 		seconds:  r.Histogram("cars_etcd_commit_seconds", "Time that etcd took to commit a batch.", 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 	})
 }
 
-func (c *Cluster) observe(member string, ok bool) {
+func (c *Store) observe(member string, ok bool) {
 	if m := c.metrics.Load(); m != nil {
 		m.requests.Add(ops.Values{member, strconv.FormatBool(ok)})
 	}
 }
 
 // Close ends the store when the last commit has ended.
-func (c *Cluster) Close() error {
+func (c *Store) Close() error {
 	close(c.commits)
 	<-c.done
 	c.others.Wait()
@@ -228,7 +230,7 @@ func (c *Cluster) Close() error {
 }
 
 // run has the newest state.
-func (c *Cluster) run() {
+func (c *Store) run() {
 	defer close(c.done)
 	defer c.cancel()
 	tick := time.NewTicker(c.options.times.tick)
@@ -259,22 +261,22 @@ func (c *Cluster) run() {
 }
 
 // next is the owner's channel and the event to send, if there is one.
-func (c *Cluster) next() (chan<- Event, Event) {
+func (c *Store) next() (chan<- store.Event, store.Event) {
 	if len(c.outbox) == 0 {
-		return nil, Event{}
+		return nil, store.Event{}
 	}
 	return c.events, c.outbox[0]
 }
 
-func (c *Cluster) report(e Event) { c.outbox = append(c.outbox, e) }
+func (c *Store) report(e store.Event) { c.outbox = append(c.outbox, e) }
 
 // find has run do what f returns. f itself is called beside run, and may wait.
-func (c *Cluster) find(f func() func()) {
+func (c *Store) find(f func() func()) {
 	c.others.Go(func() { c.tellRun(c.ctx, f()) })
 }
 
 // tellRun has run do f, unless ctx is done first.
-func (c *Cluster) tellRun(ctx context.Context, f func()) {
+func (c *Store) tellRun(ctx context.Context, f func()) {
 	select {
 	case c.found <- f:
 	case <-ctx.Done():
@@ -283,7 +285,7 @@ func (c *Cluster) tellRun(ctx context.Context, f func()) {
 
 // patience is how long etcd may take to answer. While it is known not to answer, nobody
 // waits for long.
-func (c *Cluster) patience() time.Duration {
+func (c *Store) patience() time.Duration {
 	if c.failure.Load() != nil {
 		return c.options.times.impatient
 	}
@@ -292,7 +294,7 @@ func (c *Cluster) patience() time.Duration {
 
 // tick looks for what takes too long, and asks whether the state is current if nobody has
 // for a while: that finds out that there is no quorum any more, or again.
-func (c *Cluster) tick() {
+func (c *Store) tick() {
 	now := time.Now()
 	if c.asking == 0 && len(c.questions) == 0 && now.Sub(c.askedAt) >= c.options.times.beat {
 		c.ask(false)
@@ -311,14 +313,14 @@ func (c *Cluster) tick() {
 }
 
 // cleanSoon has somebody's leftovers deleted in a while, if nobody else does that.
-func (c *Cluster) cleanSoon(after time.Duration) {
+func (c *Store) cleanSoon(after time.Duration) {
 	if at := time.Now().Add(after); c.cleanAt.IsZero() || at.Before(c.cleanAt) {
 		c.cleanAt = at
 	}
 }
 
 // fine notes that etcd answers, and that the state was current at an instant.
-func (c *Cluster) fine(at time.Time) {
+func (c *Store) fine(at time.Time) {
 	c.freshAt.Store(max(c.freshAt.Load(), at.UnixNano()))
 	if c.failure.Swap(nil) != nil {
 		c.tell(slog.LevelInfo, "etcd answers again", nil)
@@ -327,7 +329,7 @@ func (c *Cluster) fine(at time.Time) {
 }
 
 // fail notes that nothing can be stored at present.
-func (c *Cluster) fail(err error) {
+func (c *Store) fail(err error) {
 	if c.ctx.Err() != nil {
 		return
 	}
@@ -337,7 +339,7 @@ func (c *Cluster) fail(err error) {
 }
 
 // tell tells an operator something, unless it was the last thing told.
-func (c *Cluster) tell(level slog.Level, message string, err error) {
+func (c *Store) tell(level slog.Level, message string, err error) {
 	text := message
 	attrs := []slog.Attr{slog.String("prefix", c.options.Prefix)}
 	if err != nil {

@@ -1,4 +1,4 @@
-package store
+package cluster
 
 import (
 	"bytes"
@@ -28,7 +28,7 @@ const maxBytes = 1 << 20
 // changes returns the operations that make the items after of those before, whether there
 // is any difference, and whether the operations fit into a transaction that has room for
 // so many.
-func (c *Cluster) changes(generation string, before, after sorted.List, room int) (ops []etcd.Op, changed, fits bool) {
+func (c *Store) changes(generation string, before, after sorted.List, room int) (ops []etcd.Op, changed, fits bool) {
 	size := 0
 	for old, now := range sorted.Changes(before, after) {
 		changed = true
@@ -46,7 +46,7 @@ func (c *Cluster) changes(generation string, before, after sorted.List, room int
 	return ops, changed, true
 }
 
-func (c *Cluster) put(generation string, item *sorted.Item) etcd.Op {
+func (c *Store) put(generation string, item *sorted.Item) etcd.Op {
 	return etcd.Op{Put: &etcd.Put{Key: c.keys.item(generation, item.ID), Value: item.JSON()}}
 }
 
@@ -54,12 +54,12 @@ func (c *Cluster) put(generation string, item *sorted.Item) etcd.Op {
 // the disks alone.
 const writers = 4
 
-var errTooSlow = errors.New("store: writing a generation took longer than its lease")
+var errTooSlow = errors.New("cluster: writing a generation took longer than its lease")
 
 // stage writes items as another generation. A marker with a lease says that it is being
 // written: if this program dies, others delete the rest when the lease is over. Whatever is
 // written compares the marker, so that nothing comes late into a generation in use.
-func (c *Cluster) stage(name string, items sorted.List, patience time.Duration) (*staged, error) {
+func (c *Store) stage(name string, items sorted.List, patience time.Duration) (*staged, error) {
 	s := &staged{name: name, items: items}
 	marker := c.keys.marker(name)
 	ctx, cancel := context.WithCancelCause(c.ctx)
@@ -82,7 +82,7 @@ func (c *Cluster) stage(name string, items sorted.List, patience time.Duration) 
 			return err
 		}
 		if len(result.Responses) < 2 || len(result.Responses[1].Range.KVs) == 0 {
-			return errors.New("store: etcd did not store a marker")
+			return errors.New("cluster: etcd did not store a marker")
 		}
 		s.created = result.Responses[1].Range.KVs[0].CreateRevision
 		return nil
@@ -144,7 +144,7 @@ func nothingMade(err error) error {
 // clean deletes generations that nobody uses or writes: others have left them behind, or
 // they were in use. Names are given once, and a marker that is gone does not come back, so
 // that such a generation never comes into use.
-func (c *Cluster) clean() error {
+func (c *Store) clean() error {
 	within, cancel := context.WithTimeout(c.ctx, 4*c.options.times.patience)
 	defer cancel()
 	var found []string
@@ -170,7 +170,7 @@ func (c *Cluster) clean() error {
 		return err
 	}
 	if len(result.Responses) < 2 || len(result.Responses[0].Range.KVs) == 0 {
-		return errors.New("store: the state is gone")
+		return errors.New("cluster: the state is gone")
 	}
 	var stored value
 	if err := json.Unmarshal(result.Responses[0].Range.KVs[0].Value, &stored); err != nil {

@@ -1,4 +1,4 @@
-package store
+package cluster
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cars/internal/etcd"
+	"cars/internal/store"
 )
 
 // A question is whether the state is current. It is answered by the revision of the
@@ -21,7 +22,7 @@ type question struct {
 }
 
 // ask asks etcd for the revision of the newest state.
-func (c *Cluster) ask(owner bool) {
+func (c *Store) ask(owner bool) {
 	now := time.Now()
 	q := question{owner: owner, asked: now, known: c.heard, deadline: now.Add(c.patience())}
 	c.asking++
@@ -36,7 +37,7 @@ func (c *Cluster) ask(owner bool) {
 	})
 }
 
-func (c *Cluster) answered(q question) {
+func (c *Store) answered(q question) {
 	c.asking--
 	q.answered = time.Now()
 	switch {
@@ -50,7 +51,7 @@ func (c *Cluster) answered(q question) {
 }
 
 // settle tells the owner what is certain by now.
-func (c *Cluster) settle() {
+func (c *Store) settle() {
 	now := time.Now()
 	c.settlePending(now)
 	kept := c.questions[:0]
@@ -66,17 +67,17 @@ func (c *Cluster) settle() {
 			kept = append(kept, q)
 			continue
 		case q.err == nil:
-			q.err = errors.New("store: the watch of etcd brings nothing")
+			q.err = errors.New("cluster: the watch of etcd brings nothing")
 			fallthrough
 		default:
 			c.fail(q.err)
 		}
 		if q.owner {
-			c.report(Event{Kind: Confirmed, Err: notConfirmed(q.err)})
+			c.report(store.Event{Kind: store.Confirmed, Err: notConfirmed(q.err)})
 		}
 	}
 	c.questions = kept
 }
 
 // has reports whether the state here is that of a revision, or a newer one.
-func (c *Cluster) has(revision int64) bool { return !c.reloading && c.revision >= revision }
+func (c *Store) has(revision int64) bool { return !c.reloading && c.revision >= revision }

@@ -1,4 +1,4 @@
-package store
+package cluster
 
 import (
 	"context"
@@ -11,11 +11,12 @@ import (
 
 	"cars/internal/etcd"
 	"cars/internal/rest"
+	"cars/internal/store"
 )
 
 // A pending is a commit under way.
 type pending struct {
-	Commit
+	store.Commit
 	batch string    // its name, which stands in the state once it is made
 	sent  bool      // whether etcd has been asked
 	since time.Time // when it came or, with refused, when that was known
@@ -48,7 +49,7 @@ type outcome struct {
 // program that has won last waits for about as long as a transaction takes. It would win
 // again, since it is the first to learn that it has won, and the others would have judged
 // in vain.
-func (c *Cluster) begin(commit Commit, ok bool) {
+func (c *Store) begin(commit store.Commit, ok bool) {
 	if !ok {
 		c.closing, c.commits = true, nil
 		return
@@ -64,7 +65,7 @@ func (c *Cluster) begin(commit Commit, ok bool) {
 }
 
 // settlePending does what is to be done next about the commit under way.
-func (c *Cluster) settlePending(now time.Time) {
+func (c *Store) settlePending(now time.Time) {
 	p := c.pending
 	switch {
 	case p == nil || p.sent && !p.refused:
@@ -72,7 +73,7 @@ func (c *Cluster) settlePending(now time.Time) {
 		c.finish(errUnknown(nil))
 	case p.refused && c.has(p.others), !p.sent && !c.reloading && p.Before.Version != c.state.Version:
 		c.conflicts.Add(1)
-		c.finish(ErrConflict)
+		c.finish(store.ErrConflict)
 	case !p.sent && !c.reloading:
 		if !now.Before(p.notBefore) {
 			c.send()
@@ -85,7 +86,7 @@ func (c *Cluster) settlePending(now time.Time) {
 }
 
 // send asks etcd for the commit under way.
-func (c *Cluster) send() {
+func (c *Store) send() {
 	p := c.pending
 	p.sent = true
 	stored, revision, staged, patience := c.stored, c.revision, c.staged, c.patience()
@@ -98,7 +99,7 @@ func (c *Cluster) send() {
 
 // ended is told what came of asking. A commit that the watch has brought is no longer
 // pending then.
-func (c *Cluster) ended(o outcome) {
+func (c *Store) ended(o outcome) {
 	p := c.pending
 	if p == nil || p.batch != o.batch {
 		return
@@ -113,7 +114,7 @@ func (c *Cluster) ended(o outcome) {
 		}
 	case o.err == nil && o.revision == o.before && c.revision != o.before:
 		c.conflicts.Add(1)
-		c.finish(ErrConflict) // it changes nothing, but something else has changed since
+		c.finish(store.ErrConflict) // it changes nothing, but something else has changed since
 	case o.err == nil:
 		c.took = o.took
 		c.succeed(o.stored, o.revision)
@@ -133,7 +134,7 @@ func (c *Cluster) ended(o outcome) {
 }
 
 // succeed makes what the commit under way leads to the newest state.
-func (c *Cluster) succeed(stored value, revision int64) {
+func (c *Store) succeed(stored value, revision int64) {
 	p := c.pending
 	now := time.Now()
 	if stored.Generation != c.stored.Generation {
@@ -151,9 +152,9 @@ func (c *Cluster) succeed(stored value, revision int64) {
 }
 
 // finish tells the owner what came of the commit under way.
-func (c *Cluster) finish(err error) {
+func (c *Store) finish(err error) {
 	c.pending = nil
-	e := Event{Kind: Committed, Err: err}
+	e := store.Event{Kind: store.Committed, Err: err}
 	if err == nil {
 		e.Version = c.state.Version
 	}
@@ -179,7 +180,7 @@ func notConfirmed(err error) error {
 
 // transact asks etcd for a commit to what is stored, put there by revision. All that it
 // sends may be done more than once: the comparisons hold only once.
-func (c *Cluster) transact(commit Commit, batch string, stored value, revision int64, ready *staged, patience time.Duration) outcome {
+func (c *Store) transact(commit store.Commit, batch string, stored value, revision int64, ready *staged, patience time.Duration) outcome {
 	o := outcome{batch: batch, before: revision, staged: ready}
 	began := time.Now()
 	t := etcd.Txn{

@@ -1,4 +1,4 @@
-package store
+package cluster
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 
 	"cars/internal/etcd"
 	"cars/internal/sorted"
+	"cars/internal/store"
 	"cars/internal/strict"
 )
 
@@ -50,7 +51,7 @@ func version(revision int64) string { return strconv.FormatInt(revision, 10) }
 
 // A snapshot is all there is in etcd at one instant.
 type snapshot struct {
-	state    State
+	state    store.State
 	stored   value
 	revision int64     // that has put stored there; 0: there is no state
 	seen     int64     // the revision of that instant
@@ -60,7 +61,7 @@ type snapshot struct {
 
 // readState returns the state as it is, or as it was in a revision. If there is none, all
 // is zero.
-func (c *Cluster) readState(ctx context.Context, revision int64) (etcd.KeyValue, error) {
+func (c *Store) readState(ctx context.Context, revision int64) (etcd.KeyValue, error) {
 	result, err := c.client.Range(ctx, etcd.Range{Key: c.keys.state(), Revision: revision})
 	if err != nil || len(result.KVs) == 0 {
 		return etcd.KeyValue{}, err
@@ -72,7 +73,7 @@ func (c *Cluster) readState(ctx context.Context, revision int64) (etcd.KeyValue,
 const pageSize = 5000
 
 // load reads everything. What is known need not be made again.
-func (c *Cluster) load(ctx context.Context, known sorted.List, patience time.Duration) (*snapshot, error) {
+func (c *Store) load(ctx context.Context, known sorted.List, patience time.Duration) (*snapshot, error) {
 	s := &snapshot{asked: time.Now()}
 	first, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -82,7 +83,7 @@ func (c *Cluster) load(ctx context.Context, known sorted.List, patience time.Dur
 	}
 	s.revision, s.seen = result.KVs[0].ModRevision, result.Header.Revision
 	if err := json.Unmarshal(result.KVs[0].Value, &s.stored); err != nil {
-		return s, fmt.Errorf("store: what stands at %s is not a state: %w", c.keys.state(), err)
+		return s, fmt.Errorf("cluster: what stands at %s is not a state: %w", c.keys.state(), err)
 	}
 	type page struct {
 		kvs []etcd.KeyValue
@@ -122,12 +123,12 @@ func (c *Cluster) load(ctx context.Context, known sorted.List, patience time.Dur
 	if ctx.Err() != nil {
 		return s, ctx.Err()
 	}
-	s.state = State{Items: sorted.NewList(items), NextID: s.stored.NextID, Version: version(s.revision)}
+	s.state = store.State{Items: sorted.NewList(items), NextID: s.stored.NextID, Version: version(s.revision)}
 	return s, nil
 }
 
 // reader returns a function that makes an item of what stands at its key.
-func (c *Cluster) reader(known sorted.List) func(kv etcd.KeyValue) (*sorted.Item, error) {
+func (c *Store) reader(known sorted.List) func(kv etcd.KeyValue) (*sorted.Item, error) {
 	return func(kv etcd.KeyValue) (*sorted.Item, error) {
 		_, id := c.keys.parse(kv.Key)
 		if item := known.Get(id); item != nil && bytes.Equal(item.JSON(), kv.Value) {
@@ -137,10 +138,10 @@ func (c *Cluster) reader(known sorted.List) func(kv etcd.KeyValue) (*sorted.Item
 		r.Subject = "It"
 		item := c.options.Read(r, nil)
 		if err := r.End(); err != nil {
-			return nil, fmt.Errorf("store: what stands at %s cannot be read: %w", kv.Key, err)
+			return nil, fmt.Errorf("cluster: what stands at %s cannot be read: %w", kv.Key, err)
 		}
 		if item.ID != id {
-			return nil, fmt.Errorf("store: what stands at %s has ID %d", kv.Key, item.ID)
+			return nil, fmt.Errorf("cluster: what stands at %s has ID %d", kv.Key, item.ID)
 		}
 		return item, nil
 	}
@@ -149,7 +150,7 @@ func (c *Cluster) reader(known sorted.List) func(kv etcd.KeyValue) (*sorted.Item
 // scan reads a generation's items below an ID, in pieces: etcd counts what lies between
 // the limit and the end of a range, so that the end must be near. Where IDs are far
 // between, the ranges grow.
-func (c *Cluster) scan(ctx context.Context, generation string, end int, r etcd.Range, page func([]etcd.KeyValue) error) error {
+func (c *Store) scan(ctx context.Context, generation string, end int, r etcd.Range, page func([]etcd.KeyValue) error) error {
 	for from, width := 1, r.Limit; from < end; {
 		to := min(from+width, end)
 		r.Key, r.End = c.keys.item(generation, from), c.keys.item(generation, to)

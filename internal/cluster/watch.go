@@ -1,4 +1,4 @@
-package store
+package cluster
 
 import (
 	"bytes"
@@ -12,11 +12,12 @@ import (
 
 	"cars/internal/etcd"
 	"cars/internal/sorted"
+	"cars/internal/store"
 )
 
 // reload has the state loaded. Until then nobody is told that what is here is current.
 // restored tells that it is older than what is here.
-func (c *Cluster) reload(restored bool) {
+func (c *Store) reload(restored bool) {
 	if !c.reloading {
 		c.reloading, c.seen = true, 0
 		c.follow(restored)
@@ -24,11 +25,11 @@ func (c *Cluster) reload(restored bool) {
 }
 
 // follow begins to follow anew, from where the watch has come. restored is as with reload.
-func (c *Cluster) follow(restored bool) {
+func (c *Store) follow(restored bool) {
 	if c.follower != nil {
 		c.follower.cancel()
 	}
-	f := &follower{Cluster: c, began: time.Now(), restored: restored, stored: c.stored, revision: c.revision, seen: c.seen}
+	f := &follower{Store: c, began: time.Now(), restored: restored, stored: c.stored, revision: c.revision, seen: c.seen}
 	if f.seen == 0 {
 		f.known = c.state.Items
 	}
@@ -40,7 +41,7 @@ func (c *Cluster) follow(restored bool) {
 // A follower is a goroutine that watches etcd, from beginning to end. Of the cluster, it
 // touches nothing that belongs to another goroutine.
 type follower struct {
-	*Cluster
+	*Store
 	ctx      context.Context
 	cancel   context.CancelFunc
 	began    time.Time
@@ -93,7 +94,7 @@ func (f *follower) watch() error {
 	if f.seen == 0 {
 		s, err := f.load(f.ctx, f.known, f.options.times.patience)
 		if err == nil && s.revision == 0 {
-			err = errors.New("store: the state is gone")
+			err = errors.New("cluster: the state is gone")
 		}
 		if err != nil {
 			return err
@@ -124,7 +125,7 @@ func (f *follower) watch() error {
 	}
 }
 
-var errRestored = errors.New("store: etcd was restored from a backup")
+var errRestored = errors.New("cluster: etcd was restored from a backup")
 
 // diverged reports whether the history of etcd is no longer that which was seen: it was
 // restored from a backup.
@@ -141,7 +142,7 @@ func (f *follower) diverged() bool {
 }
 
 // followed is told what has happened, in one revision or several.
-func (c *Cluster) followed(events []etcd.Event) {
+func (c *Store) followed(events []etcd.Event) {
 	for len(events) > 0 {
 		revision := events[0].KV.ModRevision
 		n := 1
@@ -160,7 +161,7 @@ func (c *Cluster) followed(events []etcd.Event) {
 
 // loaded takes a snapshot. An older one than what is here was made before this program's
 // last commit, and the watch goes on from there; unless etcd was restored from a backup.
-func (c *Cluster) loaded(s *snapshot) {
+func (c *Store) loaded(s *snapshot) {
 	c.reloading = false
 	c.reloads.Add(1)
 	c.seen = s.seen
@@ -183,7 +184,7 @@ func (c *Cluster) loaded(s *snapshot) {
 
 // happened is told all that one revision has changed. An error says that the state
 // is to be loaded instead.
-func (c *Cluster) happened(revision int64, events []etcd.Event) error {
+func (c *Store) happened(revision int64, events []etcd.Event) error {
 	var next *value
 	for _, e := range events {
 		name, id := c.keys.parse(e.KV.Key)
@@ -192,7 +193,7 @@ func (c *Cluster) happened(revision int64, events []etcd.Event) error {
 		case bytes.Equal(e.KV.Key, c.keys.state()):
 			next = new(value)
 			if err := json.Unmarshal(e.KV.Value, next); err != nil || e.Deleted() {
-				return errors.New("store: the state was deleted, or overwritten by another program")
+				return errors.New("cluster: the state was deleted, or overwritten by another program")
 			}
 		case name == "" || strings.HasPrefix(name, c.name):
 		case id == 0 && !e.Deleted() && e.KV.CreateRevision == revision:
@@ -228,11 +229,11 @@ func (c *Cluster) happened(revision int64, events []etcd.Event) error {
 }
 
 // changed returns the items of the next state.
-func (c *Cluster) changed(next value, events []etcd.Event) (list sorted.List, err error) {
+func (c *Store) changed(next value, events []etcd.Event) (list sorted.List, err error) {
 	if next.Generation != c.stored.Generation {
 		builder := c.writing[next.Generation]
 		if builder == nil {
-			return list, errors.New("store: a generation was not seen from its beginning")
+			return list, errors.New("cluster: a generation was not seen from its beginning")
 		}
 		return builder.List(), nil
 	}
@@ -257,15 +258,15 @@ func (c *Cluster) changed(next value, events []etcd.Event) (list sorted.List, er
 
 // isMine reports whether another state was made by the commit under way. The watch may bring
 // that before the answer comes, or instead of it.
-func (c *Cluster) isMine(next value) bool { return c.pending != nil && c.pending.batch == next.Batch }
+func (c *Store) isMine(next value) bool { return c.pending != nil && c.pending.batch == next.Batch }
 
 // step makes what others have committed the newest state.
-func (c *Cluster) step(next value, revision int64, list sorted.List) {
+func (c *Store) step(next value, revision int64, list sorted.List) {
 	if next.Generation != c.stored.Generation {
 		c.cleanSoon(c.options.times.leftovers + rand.N(c.options.times.leftovers))
 	}
 	c.beatenAt = time.Now()
 	c.stored, c.revision, c.heard = next, revision, max(c.heard, revision)
-	c.state = State{Items: list, NextID: next.NextID, Version: version(revision)}
-	c.report(Event{Kind: Changed, State: c.state})
+	c.state = store.State{Items: list, NextID: next.NextID, Version: version(revision)}
+	c.report(store.Event{Kind: store.Changed, State: c.state})
 }
