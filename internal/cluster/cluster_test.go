@@ -24,11 +24,11 @@ import (
 
 // quick is how long things may take in tests. hasty is for those of etcd that does not
 // answer; a real one may be slow.
-var quick = times{patience: 3 * time.Second, impatient: 300 * time.Millisecond, beat: 100 * time.Millisecond, tick: 10 * time.Millisecond, leftovers: 100 * time.Millisecond}
+var quick = times{retry: 5 * time.Second, patience: 20 * time.Second, impatient: 300 * time.Millisecond, beat: 100 * time.Millisecond, tick: 10 * time.Millisecond, leftovers: 100 * time.Millisecond}
 
 func hasty(o *Options) {
 	hasty := quick
-	hasty.patience = 900 * time.Millisecond
+	hasty.patience = 3 * time.Second
 	o.times = &hasty
 }
 
@@ -58,7 +58,6 @@ func tryJoin(members []string, change ...func(*Options)) (*member, error) {
 		Initial: newState(newNote(1, "0"), newNote(2, "two")),
 		Read:    readNote,
 		Notify:  m.reported.notify,
-		Retry:   5 * time.Second,
 		times:   &quick,
 	}
 	for _, f := range change {
@@ -140,6 +139,9 @@ func notes(n int, text string) sorted.List {
 	}
 	return sorted.NewList(items)
 }
+
+// long returns so many notes of 1.5 kB.
+func long(n int, text string) sorted.List { return notes(n, text+strings.Repeat(".", 1500)) }
 
 // increment adds 1 to the number that note 1 is.
 func increment(s store.State) store.State {
@@ -338,23 +340,27 @@ func TestCreatesOnce(t *testing.T) {
 	})
 }
 
-func TestOfManyAndFarBetween(t *testing.T) {
+// More items have keys of their own than are read at once, and some are far away.
+func TestLoadsManyItems(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
-		var items []*sorted.Item
-		for i := 1; i <= 600; i++ {
-			items = append(items, newNote(i, fmt.Sprint(i)))
+		a := join(t, members)
+		const count = pageSize + 300
+		for first := 1; first < count; first += a.MaxWrites() {
+			a.must(t, func(s store.State) store.State {
+				for id := first; id < first+a.MaxWrites(); id++ {
+					s.Items = s.Items.Put(newNote(id, "x"))
+				}
+				return s
+			})
 		}
-		for i := 20; i < 53; i++ {
-			items = append(items, newNote(1<<i, fmt.Sprint(i)))
-			for n := 1; i == 30 && n < pageSize+1000; n++ { // more than are read at once, where few were to be expected
-				items = append(items, newNote(1<<i+n, "near"))
-			}
+		a.must(t, put(1<<40, "far"))
+		a.must(t, put(sorted.MaxID, "last"))
+		if got := a.state; got.Items.Len() < count || got.NextID != sorted.MaxID+1 {
+			t.Errorf("got %d items and next ID %d", got.Items.Len(), got.NextID)
 		}
-		items = append(items, newNote(sorted.MaxID, "last"))
-		a := join(t, members, func(o *Options) { o.Initial = newState(items...) })
-		if a.state.Items.Len() != len(items) || a.state.NextID != sorted.MaxID+1 {
-			t.Errorf("got %d items, want %d", a.state.Items.Len(), len(items))
-		}
+		wantSame(t, a)
+		a.must(t, replaceAll(long(1000, "x"))) // in more packs than are read at once
+		a.must(t, remove(500))
 		wantSame(t, a)
 	})
 }
@@ -363,7 +369,7 @@ func TestReplacesAllInOneStep(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 2)
 		replaceInOneStep(t, f.Members)
-		eventually(t, "what is no longer in use is deleted", func() bool { return len(f.Keys("test/notes/")) == 502 })
+		eventually(t, "what is no longer in use is deleted", func() bool { return len(f.Keys("test/notes/")) == 4 })
 	}
 	t.Run("real", func(t *testing.T) { replaceInOneStep(t, []string{etcdtest.Start(t)}) })
 }
@@ -392,7 +398,7 @@ func replaceInOneStep(t *testing.T, members []string) {
 // stagings counts requests that write another generation.
 func stagings(n *atomic.Int32, then func(int32) etcdtest.Fault) func(etcdtest.Request) etcdtest.Fault {
 	return func(r etcdtest.Request) etcdtest.Fault {
-		if r.Path == "/v3/kv/txn" && len(r.Body) > 5_000 {
+		if r.Path == "/v3/kv/txn" && len(r.Body) > 50_000 {
 			return then(n.Add(1))
 		}
 		return etcdtest.None
@@ -410,7 +416,7 @@ func TestKeepsWhatIsWritten(t *testing.T) {
 		}
 		return etcdtest.None
 	}))
-	list := notes(600, "new")
+	list := long(600, "new") // in 7 packs
 	conflicts := 0
 	for {
 		err := a.try(replaceAll(list))
@@ -422,9 +428,27 @@ func TestKeepsWhatIsWritten(t *testing.T) {
 		}
 		conflicts++
 	}
-	if conflicts != 1 || n.Load() != 5 {
-		t.Errorf("got %d conflicts and %d requests, want 1 and 5", conflicts, n.Load())
+	if conflicts != 1 || n.Load() != 7 {
+		t.Errorf("got %d conflicts and %d requests, want 1 and 7", conflicts, n.Load())
 	}
+	wantSame(t, a, b)
+}
+
+// A generation that was written in part is not used when the owner tries again.
+func TestForgetsWhatIsWrittenInPart(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 1)
+	a, b := join(t, f.Members, hasty), join(t, f.Members)
+	var n atomic.Int32
+	f.Fault(stagings(&n, func(n int32) etcdtest.Fault {
+		if n > 3 {
+			return etcdtest.Dropped
+		}
+		return etcdtest.None
+	}))
+	list := long(600, "new")
+	wantError(t, a.try(replaceAll(list)), http.StatusServiceUnavailable, "Nothing was changed", 1)
+	f.Fault(nil)
+	a.must(t, replaceAll(list))
 	wantSame(t, a, b)
 }
 
@@ -450,11 +474,11 @@ func TestLargestTransaction(t *testing.T) {
 			}
 			return etcdtest.None
 		}))
-		if err := a.try(replaceAll(notes(1000, fmt.Sprint(differences)))); err != store.ErrConflict {
+		if err := a.try(replaceAll(long(1000, fmt.Sprint(differences)))); err != store.ErrConflict {
 			t.Errorf("got %v, want a conflict", err)
 		}
-		a.must(t, replaceAll(notes(1000-differences, fmt.Sprint(differences))))
-		if written := n.Load(); (written > 10) != (differences > 126) {
+		a.must(t, replaceAll(long(1000-differences, fmt.Sprint(differences))))
+		if written := n.Load(); (written > 12) != (differences > 126) {
 			t.Errorf("%d differences: got %d requests", differences, written)
 		}
 		f.Fault(nil)
@@ -473,7 +497,7 @@ func TestLateDuplicates(t *testing.T) {
 		}
 		return etcdtest.Late
 	}))
-	a.must(t, replaceAll(notes(300, "old")))
+	a.must(t, replaceAll(long(300, "old")))
 	f.Fault(nil)
 	for i := range 300 {
 		if i%3 == 0 {
@@ -503,15 +527,15 @@ func TestDiesWhileItReplaces(t *testing.T) {
 		}
 		return etcdtest.None
 	}))
-	a.Commit(store.Commit{Before: a.state, After: newState(slices.Collect(notes(1000, "never").All())...)})
+	a.Commit(store.Commit{Before: a.state, After: newState(slices.Collect(long(1000, "never").All())...)})
 	<-reached
 	a.cancel() // as if it were killed
-	eventually(t, "a part is written", func() bool { return len(f.Keys("test/notes/")) == 2+1+1+3*128 })
+	eventually(t, "a part is written", func() bool { return len(f.Keys("test/notes/")) == 2+1+1+3 })
 	if got := render(b.read(t)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	time.Sleep(5 * quick.leftovers) // while the lease holds, what is there may still be in the making
-	if got := len(f.Keys("test/notes/")); got != 2+1+1+3*128 {
+	if got := len(f.Keys("test/notes/")); got != 2+1+1+3 {
 		t.Errorf("got %d keys before the lease is over", got)
 	}
 	f.EndLeases()
@@ -522,7 +546,7 @@ func TestDiesWhileItReplaces(t *testing.T) {
 // A generation whose lease is over before it is named is not named.
 func TestTooSlow(t *testing.T) {
 	for _, when := range []func(r etcdtest.Request) bool{
-		func(r etcdtest.Request) bool { return len(r.Body) > 5_000 },                              // while it is written
+		func(r etcdtest.Request) bool { return len(r.Body) > 50_000 },                              // while it is written
 		func(r etcdtest.Request) bool { return strings.Contains(r.Body, "request_delete_range") }, // when it is to be named
 	} {
 		f := etcdtest.New(t, "3.4", 1)
@@ -535,11 +559,11 @@ func TestTooSlow(t *testing.T) {
 			return etcdtest.None
 		})
 		before := render(a.state)
-		wantError(t, a.try(replaceAll(notes(600, "slow"))), http.StatusServiceUnavailable, "Nothing was changed", 1)
+		wantError(t, a.try(replaceAll(long(600, "slow"))), http.StatusServiceUnavailable, "Nothing was changed", 1)
 		if got := render(a.read(t)); got != before {
 			t.Errorf("got %.200s, want %s", got, before)
 		}
-		a.must(t, replaceAll(notes(600, "again")))
+		a.must(t, replaceAll(long(600, "again")))
 		wantSame(t, a)
 	}
 }
@@ -659,18 +683,18 @@ func TestWithoutQuorum(t *testing.T) {
 		began := time.Now()
 		a.Confirm()
 		wantError(t, a.wait(store.Confirmed), http.StatusServiceUnavailable, "not known whether the catalogue", 1)
+		if took := time.Since(began); took >= a.options.times.patience {
+			t.Errorf("the error takes %s, though it is known by then that etcd does not answer", took)
+		}
 		if a.Failed() == nil || !strings.Contains(a.Failed().Error(), "no leader") {
 			t.Errorf("got failure %v", a.Failed())
-		}
-		if took := time.Since(began); took >= 900*time.Millisecond {
-			t.Errorf("once it is known that etcd does not answer, the error takes %s", took)
 		}
 		if local.Failed() != nil {
 			t.Errorf("got failure %v: local reads go on", local.Failed())
 		}
 		eventually(t, "the age grows", func() bool { return local.Age() > 500*time.Millisecond })
 		f.Quorum(true)
-		eventually(t, "it goes on by itself", func() bool { return a.Failed() == nil && local.Age() < 300*time.Millisecond })
+		eventually(t, "it goes on by itself", func() bool { return a.Failed() == nil && local.Age() < 500*time.Millisecond })
 		a.must(t, increment)
 		wantSame(t, a, local)
 		if n := a.reported.containing("etcd does not answer"); n != 1 {
@@ -749,7 +773,7 @@ func TestRestoredFromABackup(t *testing.T) {
 // there.
 func TestRestoredBeforeItWatched(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 2)
-	a, b := join(t, f.Members[:1]), join(t, f.Members[1:])
+	a, b := join(t, f.Members[:1], hasty), join(t, f.Members[1:])
 	eventually(t, "both watch", func() bool { return f.Watches() == 2 })
 	var cut atomic.Bool
 	cut.Store(true)
@@ -778,7 +802,7 @@ func TestIsFull(t *testing.T) {
 		f.Full(true)
 		wantError(t, a.try(increment), http.StatusInsufficientStorage, "no room", 0)
 		wantError(t, a.try(remove(1)), http.StatusInsufficientStorage, "no room", 0)
-		wantError(t, a.try(replaceAll(notes(600, "more"))), http.StatusInsufficientStorage, "no room", 0)
+		wantError(t, a.try(replaceAll(long(600, "more"))), http.StatusInsufficientStorage, "no room", 0)
 		a.read(t)
 		if a.Failed() != nil {
 			t.Errorf("got failure %v: reads go on", a.Failed())
@@ -818,7 +842,11 @@ func TestWithUsers(t *testing.T) {
 func TestCannotBeReached(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 2)
 	f.Quorum(false)
-	_, err := tryJoin(f.Members, func(o *Options) { o.Retry = 500 * time.Millisecond })
+	_, err := tryJoin(f.Members, func(o *Options) {
+		short := quick
+		short.retry = 500 * time.Millisecond
+		o.times = &short
+	})
 	if err == nil || strings.Count(err.Error(), "no leader") != 2 || !strings.Contains(err.Error(), f.Members[0]) || !strings.Contains(err.Error(), f.Members[1]) {
 		t.Errorf("got %v, want what each member said", err)
 	}
@@ -832,7 +860,7 @@ func TestCannotBeReached(t *testing.T) {
 func TestWhatCannotBeRead(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
 	a := join(t, f.Members, hasty)
-	f.Put("test/notes/"+a.stored.Generation+"/0000000000000002", `{"id":3,"text":"of another"}`)
+	f.Put("test/notes/"+a.stored.Generation+"/item/0000000000000002", `{"id":3,"text":"of another"}`)
 	_, err := tryJoin(f.Members)
 	if err == nil || !strings.Contains(err.Error(), "0000000000000002 has ID 3") {
 		t.Errorf("got %v", err)

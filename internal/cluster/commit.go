@@ -14,40 +14,41 @@ import (
 	"cars/internal/store"
 )
 
-// A pending is a commit under way.
+// A pending is a commit under way. Once it is sent, only run's goroutine touches the fields
+// from refused on, and nobody changes the others.
 type pending struct {
 	store.Commit
-	batch string    // its name, which stands in the state once it is made
-	sent  bool      // whether etcd has been asked
-	since time.Time // when it came or, with refused, when that was known
-
+	batch     string // its name, which stands in the state once it is made
+	came      time.Time
 	notBefore time.Time // when it may be sent
-	gap       bool      // the state was loaded anew meanwhile, so that others' batches were not seen one by one
+	sent      time.Time // when etcd was asked; zero: not yet
+	staged    *staged   // a generation that has been written for an earlier try; nil: none
 
-	// With refused, another state was found, of revision others. If the batch was made
-	// before that nevertheless, by a request whose answer was lost, the watch brings it.
-	refused  bool
+	// refused is when it was known that another state is in force, of revision others.
+	// The commit waits until the watch has brought that. If the commit was made before
+	// that by a request whose answer was lost, the watch brings it on the way.
+	refused  time.Time // zero: it is not known
 	others   int64
-	repeated bool // there was such a request
+	repeated bool // there may be such a request
+	gap      bool // the state was loaded meanwhile, so the watch has not brought every batch
 }
 
 // An outcome is what came of asking etcd for a commit.
 type outcome struct {
-	batch    string
-	stored   value // what stands in etcd now, if the commit succeeded
-	revision int64 // of that
-	before   int64 // the revision of the state that was compared
-	refused  bool  // others were first
-	others   int64 // with refused, the revision of the state that they made
-	repeated bool  // the commit may have been made by a request whose answer was lost
+	stored   value // what stands at the state's key now, if err is nil
+	revision int64 // that has put it there
 	staged   *staged
-	took     time.Duration
-	err      error
+	err      error // store.ErrConflict if another state was in force
+
+	// With ErrConflict, the revision of that state, and whether an earlier request may have
+	// made the commit.
+	others   int64
+	repeated bool
 }
 
-// begin takes a commit, or learns that there will be none any more. If others compete, the
-// program that has won last waits for about as long as a transaction takes. It would win
-// again, since it is the first to learn that it has won, and the others would have judged
+// begin takes a commit, or learns that there will be none any more. While programs compete,
+// the one that has committed last waits for about as long as a transaction takes. It knows
+// first what it has committed, so it would win again and again, and the others would judge
 // in vain.
 func (c *Store) begin(commit store.Commit, ok bool) {
 	if !ok {
@@ -56,7 +57,7 @@ func (c *Store) begin(commit store.Commit, ok bool) {
 	}
 	c.batches++
 	now := time.Now()
-	c.pending = &pending{Commit: commit, batch: fmt.Sprintf("%s-%d", c.name, c.batches), since: now, notBefore: now}
+	c.pending = &pending{Commit: commit, batch: fmt.Sprintf("%s-%d", c.name, c.batches), came: now}
 	if c.wonAt.After(c.beatenAt) && now.Sub(c.beatenAt) < time.Second {
 		wait := min(c.took, 20*time.Millisecond)
 		c.pending.notBefore = c.wonAt.Add(wait)
@@ -65,90 +66,107 @@ func (c *Store) begin(commit store.Commit, ok bool) {
 }
 
 // settlePending does what is to be done next about the commit under way.
-func (c *Store) settlePending(now time.Time) {
+func (c *Store) settlePending() {
 	p := c.pending
-	switch {
-	case p == nil || p.sent && !p.refused:
-	case p.refused && c.has(p.others) && p.repeated && p.gap:
-		c.finish(errUnknown(nil))
-	case p.refused && c.has(p.others), !p.sent && !c.reloading && p.Before.Version != c.state.Version:
-		c.conflicts.Add(1)
-		c.finish(store.ErrConflict)
-	case !p.sent && !c.reloading:
-		if !now.Before(p.notBefore) {
-			c.send()
+	if p == nil {
+		return
+	}
+	now := time.Now()
+	late := func(since time.Time) bool { return now.Sub(since) > c.patience() }
+	switch known := !p.refused.IsZero(); {
+	case known && c.has(p.others):
+		if p.repeated && p.gap {
+			c.finish(errUnknown(nil))
+		} else {
+			c.conflict()
 		}
-	case now.Sub(p.since) > c.patience() && p.repeated:
+	case known && late(p.refused) && p.repeated:
 		c.finish(errUnknown(nil))
-	case now.Sub(p.since) > c.patience():
+	case known && late(p.refused):
 		c.finish(errNotMade(nil))
+	case !p.sent.IsZero(): // etcd answers, or the client of etcd gives up
+	case c.reloading && late(p.came):
+		c.finish(errNotMade(nil))
+	case c.reloading:
+	case p.Before.Version != c.state.Version:
+		c.conflict()
+	case !now.Before(p.notBefore):
+		c.send()
 	}
 }
 
 // send asks etcd for the commit under way.
 func (c *Store) send() {
-	p := c.pending
-	p.sent = true
-	stored, revision, staged, patience := c.stored, c.revision, c.staged, c.patience()
-	c.staged = nil // until the outcome
+	p, from, patience := c.pending, c.snapshot, c.patience()
+	p.sent = time.Now()
+	p.staged, c.staged = c.staged, nil // until the outcome
 	c.find(func() func() {
-		o := c.transact(p.Commit, p.batch, stored, revision, staged, patience)
-		return func() { c.ended(o) }
+		o := c.transact(p, from, patience)
+		return func() {
+			if c.pending == p { // otherwise the watch has brought the commit
+				c.ended(o, from.revision)
+			}
+		}
 	})
 }
 
-// ended is told what came of asking. A commit that the watch has brought is no longer
-// pending then.
-func (c *Store) ended(o outcome) {
+// ended is told what came of asking for the commit under way, when the state of revision
+// compared was to be in force.
+func (c *Store) ended(o outcome, compared int64) {
 	p := c.pending
-	if p == nil || p.batch != o.batch {
-		return
-	}
 	c.staged = o.staged
 	var e *etcd.Error
-	switch {
-	case o.refused:
-		p.refused, p.others, p.repeated, p.since = true, o.others, o.repeated, time.Now()
-		if o.others < min(o.before, c.heard) {
-			c.reload(true) // an older state than one that was seen before: from a backup
+	switch errors.As(o.err, &e); {
+	case o.err == store.ErrConflict:
+		p.refused, p.others, p.repeated = time.Now(), o.others, o.repeated
+		if o.others < min(compared, c.heard) {
+			c.reload(true) // the state is older than one that was seen: it is from a backup
 		}
-	case o.err == nil && o.revision == o.before && c.revision != o.before:
-		c.conflicts.Add(1)
-		c.finish(store.ErrConflict) // it changes nothing, but something else has changed since
+	case o.err == nil && o.revision == compared && c.revision != compared:
+		c.conflict() // this commit changes nothing, and another has changed something since
 	case o.err == nil:
-		c.took = o.took
 		c.succeed(o.stored, o.revision)
-	case errors.As(o.err, &e) && e.Unknown:
+	case e != nil && e.Unknown:
 		c.fail(o.err)
 		c.finish(errUnknown(o.err))
-	case e != nil && e.Full():
-		c.tell(slog.LevelError, "A change could not be stored", o.err)
-		c.finish(&rest.Error{Status: http.StatusInsufficientStorage, Message: "Nothing was changed: there is no room in the store", Cause: o.err})
 	case e != nil && !e.Final():
 		c.fail(o.err)
 		c.finish(errNotMade(o.err))
-	default: // refused by etcd
+	default: // etcd has answered that it will not do that
 		c.tell(slog.LevelError, "A change could not be stored", o.err)
-		c.finish(&rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the change could not be stored", RetryAfter: 1, Cause: o.err})
+		if e != nil && e.Full() {
+			c.finish(&rest.Error{Status: http.StatusInsufficientStorage, Message: "Nothing was changed: there is no room in the store", Cause: o.err})
+		} else {
+			c.finish(unavailable("Nothing was changed: the change could not be stored", 1, o.err))
+		}
 	}
 }
 
-// succeed makes what the commit under way leads to the newest state.
+// succeed makes the state that the commit under way leads to the newest one.
 func (c *Store) succeed(stored value, revision int64) {
 	p := c.pending
 	now := time.Now()
 	if stored.Generation != c.stored.Generation {
-		c.cleanSoon(0)
+		c.packed = p.After.Items
+		if p.staged != nil && p.staged.name == stored.Generation {
+			c.packed = p.staged.items
+		}
+		c.cleanIn(0)
 	}
 	c.state, c.stored, c.revision, c.heard = p.After, stored, revision, max(c.heard, revision)
 	c.state.Version = version(revision)
-	c.wonAt = now
+	c.wonAt, c.took = now, now.Sub(p.sent)
 	c.committed.Add(1)
 	if m := c.metrics.Load(); m != nil {
 		m.writes.Observe(float64(p.Writes))
-		m.seconds.Observe(now.Sub(p.since).Seconds())
+		m.seconds.Observe(now.Sub(p.came).Seconds())
 	}
 	c.finish(nil)
+}
+
+func (c *Store) conflict() {
+	c.conflicts.Add(1)
+	c.finish(store.ErrConflict)
 }
 
 // finish tells the owner what came of the commit under way.
@@ -161,77 +179,75 @@ func (c *Store) finish(err error) {
 	c.report(e)
 }
 
-// errNotMade, errUnknown and notConfirmed return the errors for the client, with err as
-// their cause. Who does not know whether a change was made is not told to ask for it again.
-func errNotMade(err error) error {
-	return &rest.Error{Status: http.StatusServiceUnavailable, Message: "Nothing was changed: the store does not answer", RetryAfter: 1, Cause: err}
+// errNotMade returns the error for a change that was certainly not made. The client may try
+// again.
+func errNotMade(cause error) error {
+	return unavailable("Nothing was changed: the store does not answer", 1, cause)
 }
 
-func errUnknown(err error) error {
-	return &rest.Error{Status: http.StatusServiceUnavailable, Message: "The store does not answer; whether the change was made is not known", Cause: err}
+// errUnknown returns the error for a change that may have been made. The client is not told
+// to try again, because the change could then be made twice.
+func errUnknown(cause error) error {
+	return unavailable("The store does not answer; whether the change was made is not known", 0, cause)
 }
 
-func notConfirmed(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &rest.Error{Status: http.StatusServiceUnavailable, Message: "The store does not answer, so that it is not known whether the catalogue here is current", RetryAfter: 1, Cause: err}
+// unavailable returns an error with status 503. The client may try again after so many
+// seconds; 0: it is not told to.
+func unavailable(message string, retryAfter int, cause error) error {
+	return &rest.Error{Status: http.StatusServiceUnavailable, Message: message, RetryAfter: retryAfter, Cause: cause}
 }
 
-// transact asks etcd for a commit to what is stored, put there by revision. All that it
-// sends may be done more than once: the comparisons hold only once.
-func (c *Store) transact(commit store.Commit, batch string, stored value, revision int64, ready *staged, patience time.Duration) outcome {
-	o := outcome{batch: batch, before: revision, staged: ready}
-	began := time.Now()
+// transact asks etcd for a commit that leads on from a snapshot. If etcd carries out
+// a request twice, the second one changes nothing, because its comparison fails.
+func (c *Store) transact(p *pending, from snapshot, patience time.Duration) outcome {
+	o := outcome{staged: p.staged, stored: value{p.batch, p.After.NextID, from.stored.Generation}}
 	t := etcd.Txn{
-		Compare: []etcd.Compare{etcd.Modified(c.keys.state(), revision)},
+		Compare: []etcd.Compare{etcd.Modified(c.keys.state(), from.revision)},
 		// Without a range, a member that has lost its cluster would answer comparisons.
 		Failure: []etcd.Op{{Range: &etcd.Range{Key: c.keys.state()}}},
 	}
-	next := value{batch, commit.After.NextID, stored.Generation}
-	ops, changed, fits := c.changes(next.Generation, commit.Before.Items, commit.After.Items, etcd.MaxOps-1) // and the state
-	changed = changed || commit.After.NextID != commit.Before.NextID || revision == 0
+	before, after := p.Before, p.After
+	ops, fits := c.changes(from.stored.Generation, from.packed, before.Items, after.Items, etcd.MaxOps-1) // and the state
+	changed := len(ops) > 0 || !fits || after.NextID != before.NextID || from.revision == 0
 	if !fits {
-		if ready != nil {
-			ops, _, fits = c.changes(ready.name, ready.items, commit.After.Items, etcd.MaxOps-2) // and the state and the marker
+		if s := p.staged; s != nil {
+			ops, fits = c.changes(s.name, s.items, s.items, after.Items, etcd.MaxOps-2) // and the state and the marker
 		}
 		if !fits {
-			if o.staged, o.err = c.stage(batch, commit.After.Items, patience); o.err != nil {
+			ops = nil
+			if o.staged, o.err = c.stage(p.batch, after.Items, patience); o.err != nil {
 				return o
 			}
-			ops = nil
 		}
-		next.Generation = o.staged.name
-		marker := c.keys.marker(o.staged.name)
-		t.Compare = append(t.Compare, etcd.Created(marker, o.staged.created))
-		ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: marker}})
+		o.stored.Generation = o.staged.name
+		t.Compare = append(t.Compare, o.staged.marker)
+		ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: o.staged.marker.Key}})
 	}
 	if changed {
-		data, _ := json.Marshal(next)
+		data, _ := json.Marshal(o.stored)
 		t.Success = append(ops, etcd.Op{Put: &etcd.Put{Key: c.keys.state(), Value: data}})
 	} else {
-		next = stored
+		o.stored = from.stored
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, patience)
 	defer cancel()
 	result, err := c.client.Txn(ctx, t)
-	o.took = time.Since(began)
-	switch {
-	case err != nil:
+	if err != nil {
 		o.err = err
 		return o
-	case result.Succeeded:
-		o.stored, o.revision, o.staged = next, revision, nil
+	}
+	if result.Succeeded {
+		o.staged, o.revision = nil, from.revision
 		if changed {
 			o.revision = result.Header.Revision
 		}
 		return o
 	}
-	o.repeated = result.Repeated
-	if there := result.Responses; len(there) > 0 && len(there[0].Range.KVs) > 0 {
-		o.others = there[0].Range.KVs[0].ModRevision
+	o.err, o.repeated = store.ErrConflict, result.Repeated
+	if kvs := result.Found(0); len(kvs) > 0 {
+		o.others = kvs[0].ModRevision
 	}
-	if o.refused = o.others != revision; !o.refused { // then the marker is gone
+	if o.others == from.revision { // then the marker is gone
 		o.staged, o.err = nil, errTooSlow
 	}
 	return o

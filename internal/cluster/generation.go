@@ -1,11 +1,9 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,123 +12,123 @@ import (
 	"cars/internal/sorted"
 )
 
-// A staged is a generation that has been written, and that no state names yet.
+// A staged is a generation that was written, and that no state names yet.
 type staged struct {
-	name    string
-	created int64 // revision of its marker, which goes when the state names it
-	items   sorted.List
+	name   string
+	marker etcd.Compare // holds until a state names the generation, or its lease ends
+	items  sorted.List
 }
 
 // maxBytes is the most that the items of a transaction take. etcd takes 1.5 MiB
 // (--max-request-bytes).
 const maxBytes = 1 << 20
 
-// changes returns the operations that make the items after of those before, whether there
-// is any difference, and whether the operations fit into a transaction that has room for
-// so many.
-func (c *Store) changes(generation string, before, after sorted.List, room int) (ops []etcd.Op, changed, fits bool) {
+// changes returns the operations that lead from the items before to those after, in a
+// generation that has packed in its packs, and whether they fit into a transaction
+// of so many operations.
+func (c *Store) changes(generation string, packed, before, after sorted.List, most int) (ops []etcd.Op, fits bool) {
 	size := 0
 	for old, now := range sorted.Changes(before, after) {
-		changed = true
 		switch {
-		case now == nil:
-			ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: c.keys.item(generation, old.ID)}})
-		case old == nil || !bytes.Equal(old.Line, now.Line):
-			ops = append(ops, c.put(generation, now))
+		case now != nil:
+			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: c.keys.of(generation, anItem, now.ID), Value: now.JSON()}})
 			size += len(now.Line)
+		case packed.Get(old.ID) != nil:
+			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: c.keys.of(generation, anItem, old.ID), Value: deleted}})
+		default:
+			ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: c.keys.of(generation, anItem, old.ID)}})
 		}
-		if len(ops) > room || size > maxBytes {
-			return nil, true, false
+		if len(ops) > most || size > maxBytes {
+			return nil, false
 		}
 	}
-	return ops, changed, true
+	return ops, true
 }
 
-func (c *Store) put(generation string, item *sorted.Item) etcd.Op {
-	return etcd.Op{Put: &etcd.Put{Key: c.keys.item(generation, item.ID), Value: item.JSON()}}
-}
+const (
+	// packSize is from when on a pack is full. etcd's gateway spends some 30 µs of CPU time
+	// on each key that it reads, writes or tells a watch of, whatever is in it: that
+	// is what packs are for. Larger ones would make other requests wait longer.
+	packSize = 128 << 10
 
-// writers is how many transactions write a generation at once. With one, each would wait for
-// the disks alone.
-const writers = 4
+	// writers is how many packs are written at once. With one, each would wait for the disks
+	// alone.
+	writers = 4
+)
 
 var errTooSlow = errors.New("cluster: writing a generation took longer than its lease")
 
-// stage writes items as another generation. A marker with a lease says that it is being
-// written: if this program dies, others delete the rest when the lease is over. Whatever is
-// written compares the marker, so that nothing comes late into a generation in use.
+// stage writes items as another generation. Each request may take as long as patience says.
 func (c *Store) stage(name string, items sorted.List, patience time.Duration) (*staged, error) {
-	s := &staged{name: name, items: items}
-	marker := c.keys.marker(name)
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	defer cancel(nil)
-	within := func(f func(ctx context.Context) error) error {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		return f(ctx)
-	}
-	err := within(func(ctx context.Context) error {
-		lease, err := c.client.Grant(ctx, 30+items.Len()/1000)
-		if err != nil {
-			return err
-		}
-		result, err := c.client.Txn(ctx, etcd.Txn{Success: []etcd.Op{
-			{Put: &etcd.Put{Key: marker, Value: []byte(strconv.Itoa(items.Len())), Lease: lease}},
-			{Range: &etcd.Range{Key: marker}},
-		}})
-		if err != nil {
-			return err
-		}
-		if len(result.Responses) < 2 || len(result.Responses[1].Range.KVs) == 0 {
-			return errors.New("cluster: etcd did not store a marker")
-		}
-		s.created = result.Responses[1].Range.KVs[0].CreateRevision
-		return nil
-	})
+	marker, err := c.mark(ctx, name, 30+items.Len()/1000, patience)
 	if err != nil {
 		return nil, nothingMade(err)
 	}
-	pieces := make(chan []etcd.Op)
+	packs := make(chan *etcd.Put)
 	var group sync.WaitGroup
 	for range writers {
 		group.Go(func() {
-			for ops := range pieces {
-				err := within(func(ctx context.Context) error {
-					result, err := c.client.Txn(ctx, etcd.Txn{Compare: []etcd.Compare{etcd.Created(marker, s.created)}, Success: ops})
-					if err == nil && !result.Succeeded {
-						return errTooSlow
-					}
-					return err
-				})
+			for put := range packs {
+				within, stop := context.WithTimeout(ctx, patience)
+				result, err := c.client.Txn(within, etcd.Txn{Compare: []etcd.Compare{marker}, Success: []etcd.Op{{Put: put}}})
+				stop()
+				if err == nil && !result.Succeeded {
+					err = errTooSlow
+				}
 				if err != nil {
-					cancel(err) // and the first error counts
+					cancel(err) // the first error counts
 				}
 			}
 		})
 	}
-	var ops []etcd.Op
-	size := 0
-	write := func() {
+	var pack *etcd.Put // is being filled
+	for item := range items.All() {
+		if pack == nil {
+			pack = &etcd.Put{Key: c.keys.of(name, aPack, item.ID)}
+		}
+		pack.Value = append(pack.Value, item.Line...)
+		if len(pack.Value) < packSize && item.ID < items.LastID() {
+			continue
+		}
 		select {
-		case pieces <- ops:
+		case packs <- pack:
 		case <-ctx.Done():
 		}
-		ops, size = nil, 0
+		pack = nil
 	}
-	for item := range items.All() {
-		ops = append(ops, c.put(name, item))
-		if size += len(item.Line); len(ops) == etcd.MaxOps || size > maxBytes {
-			write()
-		}
-	}
-	write()
-	close(pieces)
+	close(packs)
 	group.Wait()
-	return s, nothingMade(context.Cause(ctx))
+	if err := context.Cause(ctx); err != nil {
+		return nil, nothingMade(err)
+	}
+	return &staged{name, marker, items}, nil
 }
 
-// nothingMade returns err for a caller to whom it is all the same whether what was asked
-// for was done: nobody sees it.
+// mark puts the marker of a generation, with a lease of so many seconds. It returns a
+// comparison that holds as long as that marker is there.
+func (c *Store) mark(ctx context.Context, name string, seconds int, patience time.Duration) (marker etcd.Compare, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	lease, err := c.client.Grant(ctx, seconds)
+	if err != nil {
+		return marker, err
+	}
+	key := c.keys.marker(name)
+	result, err := c.client.Txn(ctx, etcd.Txn{Success: []etcd.Op{{Put: &etcd.Put{Key: key, Lease: lease}}, {Range: &etcd.Range{Key: key}}}})
+	if err != nil {
+		return marker, err
+	}
+	kvs := result.Found(1)
+	if len(kvs) == 0 {
+		return marker, errTooSlow
+	}
+	return etcd.Created(key, kvs[0].CreateRevision), nil
+}
+
+// nothingMade returns err as an error after which it is known that nothing was committed:
+// what was written belongs to a generation that no state names.
 func nothingMade(err error) error {
 	var e *etcd.Error
 	if errors.As(err, &e) {
@@ -141,52 +139,54 @@ func nothingMade(err error) error {
 	return err
 }
 
-// clean deletes generations that nobody uses or writes: others have left them behind, or
-// they were in use. Names are given once, and a marker that is gone does not come back, so
-// that such a generation never comes into use.
+// clean deletes generations that are neither in use nor being written: another program has
+// left them behind, or they were in use before. Such a generation never comes into use,
+// since a name is given once, and a marker that is gone does not come back.
 func (c *Store) clean() error {
 	within, cancel := context.WithTimeout(c.ctx, 4*c.options.times.patience)
 	defer cancel()
 	var found []string
-	for from, end := []byte(c.keys+"/"), []byte(c.keys+"/g"); ; { // "g" comes behind all digits
-		result, err := c.client.Range(within, etcd.Range{Key: from, End: end, Limit: 1, KeysOnly: true})
+	for from := []byte(c.keys); ; { // up to "g", which comes behind all digits
+		result, err := c.client.Range(within, etcd.Range{Key: from, End: []byte(c.keys + "g"), Limit: 1, KeysOnly: true})
 		if err != nil {
 			return err
 		}
 		if len(result.KVs) == 0 {
 			break
 		}
-		rest, _ := strings.CutPrefix(string(result.KVs[0].Key), string(c.keys)+"/")
-		name, _, _ := strings.Cut(rest, "/")
+		name, _, _ := strings.Cut(string(result.KVs[0].Key[len(c.keys):]), "/")
 		found = append(found, name)
-		from = []byte(string(c.keys) + "/" + name + "0") // "0" comes behind "/"
+		_, from = c.keys.under(name)
 	}
-	// Only now, so that none of those found can have come into use since.
+	markers, end := c.keys.under(aMarker)
+	// This is read last. A generation that was found above and is not in use or marked now
+	// never will be.
 	result, err := c.client.Txn(within, etcd.Txn{Success: []etcd.Op{
 		{Range: &etcd.Range{Key: c.keys.state()}},
-		{Range: &etcd.Range{Key: c.keys.marker(""), End: []byte(c.keys + "/writing0"), KeysOnly: true}},
+		{Range: &etcd.Range{Key: markers, End: end, KeysOnly: true}},
 	}})
 	if err != nil {
 		return err
 	}
-	if len(result.Responses) < 2 || len(result.Responses[0].Range.KVs) == 0 {
-		return errors.New("cluster: the state is gone")
-	}
 	var stored value
-	if err := json.Unmarshal(result.Responses[0].Range.KVs[0].Value, &stored); err != nil {
+	kvs := result.Found(0)
+	if len(kvs) == 0 {
+		return errGone
+	}
+	if err := json.Unmarshal(kvs[0].Value, &stored); err != nil {
 		return err
 	}
 	used := map[string]bool{stored.Generation: true}
-	for _, kv := range result.Responses[1].Range.KVs {
-		name, _ := c.keys.parse(kv.Key)
+	for _, kv := range result.Found(1) {
+		_, name, _ := c.keys.parse(kv.Key)
 		used[name] = true
 	}
 	for _, name := range found {
 		if used[name] {
 			continue
 		}
-		// By the thousand: a larger deletion holds up everything for as long as it takes.
-		err := c.scan(c.ctx, name, sorted.MaxID+1, etcd.Range{Limit: 1000, KeysOnly: true}, func(kvs []etcd.KeyValue) error {
+		// In pieces: a large deletion holds up everything for as long as it takes.
+		err := c.scan(c.ctx, name, etcd.Range{Limit: 2000, KeysOnly: true}, func(kvs []etcd.KeyValue) error {
 			within, cancel := context.WithTimeout(c.ctx, c.options.times.patience)
 			defer cancel()
 			last := append(kvs[len(kvs)-1].Key, 0)

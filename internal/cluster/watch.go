@@ -15,95 +15,52 @@ import (
 	"cars/internal/store"
 )
 
-// reload has the state loaded. Until then nobody is told that what is here is current.
-// restored tells that it is older than what is here.
+var errRestored = errors.New("cluster: etcd was restored from a backup")
+
+// reload has the state loaded. Until that is done, nobody is told that the one here is
+// current. restored tells that the state in etcd is older than the one here.
 func (c *Store) reload(restored bool) {
 	if !c.reloading {
-		c.reloading, c.seen = true, 0
-		c.follow(restored)
+		c.reloading, c.restored = true, restored
+		c.follow(0)
 	}
 }
 
-// follow begins to follow anew, from where the watch has come. restored is as with reload.
-func (c *Store) follow(restored bool) {
-	if c.follower != nil {
-		c.follower.cancel()
-	}
-	f := &follower{Store: c, began: time.Now(), restored: restored, stored: c.stored, revision: c.revision, seen: c.seen}
-	if f.seen == 0 {
-		f.known = c.state.Items
-	}
-	f.ctx, f.cancel = context.WithCancel(c.ctx)
-	c.follower = f
-	c.others.Go(f.run)
-}
-
-// A follower is a goroutine that watches etcd, from beginning to end. Of the cluster, it
-// touches nothing that belongs to another goroutine.
-type follower struct {
-	*Store
-	ctx      context.Context
-	cancel   context.CancelFunc
-	began    time.Time
-	known    sorted.List // what is to be loaded may have these items
-	restored bool        // what is to be loaded is older than these
-	stored   value       // the newest state that was seen
-	revision int64       // that put it there
-	seen     int64       // up to which everything was seen; 0: the state is to be loaded
-	quiet    bool        // that the watch has ended was told, and nothing has come since
-}
-
-// run follows until its context is done, or until the state has to be loaded.
-func (f *follower) run() {
-	for f.ctx.Err() == nil {
-		err := f.watch()
-		var e *etcd.Error
-		if restored := errors.Is(err, errRestored); restored || errors.As(err, &e) && e.Lost() && f.seen > 0 {
-			f.then(func() {
-				f.tell(slog.LevelWarn, "The catalogue is loaded anew", err)
-				f.reload(restored)
-			})
-			return
-		}
-		if !f.quiet {
-			f.then(func() { f.tell(slog.LevelWarn, "The watch of etcd has ended; it is tried again", err) })
-			f.quiet = true
-		}
+// follow starts a goroutine that watches etcd, after a delay, from where the last one has
+// come. It takes the place of that one. If the state is to be loaded, it does that first.
+func (c *Store) follow(delay time.Duration) {
+	c.unfollow()
+	ctx, cancel := context.WithCancel(c.ctx)
+	c.unfollow, c.followed = cancel, time.Now()
+	from, seen, reload := c.snapshot, c.seen, c.reloading
+	c.others.Go(func() {
 		select {
-		case <-f.ctx.Done():
-		case <-time.After(f.options.times.tick + rand.N(f.options.times.tick)):
-		}
-	}
-}
-
-// then has the cluster's run do something, unless another follower has taken the place of
-// this.
-func (f *follower) then(do func()) {
-	f.tellRun(f.ctx, func() {
-		if f.ctx.Err() == nil {
-			do()
+		case <-ctx.Done():
+		case <-time.After(delay):
+			err := c.watch(ctx, from, seen, reload)
+			c.tellRun(ctx, func() { c.ceased(err) })
 		}
 	})
 }
 
-// watch loads the state, if it has to be, and watches until an error ends that.
-func (f *follower) watch() error {
-	if f.seen > 0 && f.diverged() {
-		return errRestored
-	}
-	if f.seen == 0 {
-		s, err := f.load(f.ctx, f.known, f.options.times.patience)
+// watch tells run what happens in etcd after revision seen, until an error ends that. from
+// is the state that run has, which etcd is asked to have, too. With reload, it is loaded
+// instead.
+func (c *Store) watch(ctx context.Context, from snapshot, seen int64, reload bool) error {
+	if reload {
+		s, err := c.load(ctx, from.state.Items, c.options.times.patience)
 		if err == nil && s.revision == 0 {
-			err = errors.New("cluster: the state is gone")
+			err = errGone
 		}
 		if err != nil {
 			return err
 		}
-		s.restored = f.restored
-		f.known, f.stored, f.revision, f.seen = sorted.List{}, s.stored, s.revision, s.seen
-		f.then(func() { f.loaded(s) })
+		seen = s.seen
+		c.tellRun(ctx, func() { c.loaded(s) })
+	} else if c.diverged(ctx, from, seen) {
+		return errRestored
 	}
-	w, err := f.client.Watch(f.ctx, []byte(f.keys+"/"), []byte(f.keys+"0"), f.seen+1) // "0" comes behind "/"
+	w, err := c.client.Watch(ctx, []byte(c.keys), []byte(c.keys[:len(c.keys)-1]+"0"), seen+1) // "0" comes behind "/"
 	if err != nil {
 		return err
 	}
@@ -113,43 +70,70 @@ func (f *follower) watch() error {
 		if err != nil {
 			return err
 		}
-		f.quiet = false
-		f.then(func() { f.followed(events) })
-		for _, e := range events {
-			if bytes.Equal(e.KV.Key, f.keys.state()) && !e.Deleted() && e.KV.ModRevision > f.revision {
-				f.revision = e.KV.ModRevision
-				json.Unmarshal(e.KV.Value, &f.stored)
-			}
-			f.seen = e.KV.ModRevision
-		}
+		c.tellRun(ctx, func() { c.happened(events) })
 	}
 }
 
-var errRestored = errors.New("cluster: etcd was restored from a backup")
-
-// diverged reports whether the history of etcd is no longer that which was seen: it was
-// restored from a backup.
-func (f *follower) diverged() bool {
-	ctx, cancel := context.WithTimeout(f.ctx, f.options.times.patience)
+// diverged reports whether etcd's history is not the one that was seen: it was restored from
+// a backup.
+func (c *Store) diverged(ctx context.Context, from snapshot, seen int64) bool {
+	ctx, cancel := context.WithTimeout(ctx, c.options.times.patience)
 	defer cancel()
-	kv, err := f.readState(ctx, max(f.seen, f.revision))
+	kv, _, err := c.readState(ctx, max(seen, from.revision))
 	var e *etcd.Error
 	if errors.As(err, &e) && e.Lost() {
 		return strings.Contains(e.Message, "future")
 	}
 	var there value
-	return err == nil && (kv.ModRevision != f.revision || json.Unmarshal(kv.Value, &there) != nil || there.Batch != f.stored.Batch)
+	return err == nil && (kv.ModRevision != from.revision || json.Unmarshal(kv.Value, &there) != nil || there.Batch != from.stored.Batch)
 }
 
-// followed is told what has happened, in one revision or several.
-func (c *Store) followed(events []etcd.Event) {
-	for len(events) > 0 {
+// ceased is told why the watch has ended.
+func (c *Store) ceased(err error) {
+	var e *etcd.Error
+	restored := errors.Is(err, errRestored)
+	if restored || errors.As(err, &e) && e.Lost() && !c.reloading {
+		c.tell(slog.LevelWarn, "The catalogue is loaded anew", err)
+		c.reload(restored)
+		return
+	}
+	if !c.unwatched {
+		c.tell(slog.LevelWarn, "The watch of etcd has ended; it is tried again", err)
+		c.unwatched = true
+	}
+	c.follow(c.options.times.tick + rand.N(c.options.times.tick))
+}
+
+// loaded takes a state that was read. If it is older than the one here, it was read before
+// this program's last commit, and the watch goes on from there; unless etcd was restored
+// from a backup.
+func (c *Store) loaded(s loaded) {
+	c.reloading = false
+	c.reloads.Add(1)
+	c.seen = s.seen
+	c.writing = make(map[string]*sorted.Builder)
+	if c.restored {
+		c.heard = s.revision
+		c.tell(slog.LevelError, "etcd has an older state than before, as from a backup; it was loaded", nil)
+	}
+	if c.pending != nil {
+		c.pending.gap = true
+	}
+	if c.restored || s.revision > c.revision {
+		c.advance(s.snapshot)
+	}
+}
+
+// happened is told what has changed, in one revision or several.
+func (c *Store) happened(events []etcd.Event) {
+	c.unwatched = false
+	for len(events) > 0 && !c.reloading {
 		revision := events[0].KV.ModRevision
 		n := 1
 		for n < len(events) && events[n].KV.ModRevision == revision {
 			n++
 		}
-		if err := c.happened(revision, events[:n]); err != nil {
+		if err := c.changed(revision, events[:n]); err != nil {
 			c.tell(slog.LevelWarn, "The catalogue is loaded anew", err)
 			c.reload(false)
 			return
@@ -159,114 +143,96 @@ func (c *Store) followed(events []etcd.Event) {
 	}
 }
 
-// loaded takes a snapshot. An older one than what is here was made before this program's
-// last commit, and the watch goes on from there; unless etcd was restored from a backup.
-func (c *Store) loaded(s *snapshot) {
-	c.reloading = false
-	c.reloads.Add(1)
-	c.seen = s.seen
-	c.writing = make(map[string]*sorted.Builder)
-	if s.restored {
-		c.heard = s.revision
-		c.tell(slog.LevelError, "etcd has an older state than before, as from a backup; it was loaded", nil)
-	}
-	if p := c.pending; p != nil {
-		p.gap = true
-	}
-	switch {
-	case !s.restored && s.revision <= c.revision:
-	case c.isMine(s.stored):
-		c.succeed(s.stored, s.revision)
-	default:
-		c.step(s.stored, s.revision, s.state.Items)
-	}
-}
-
-// happened is told all that one revision has changed. An error says that the state
-// is to be loaded instead.
-func (c *Store) happened(revision int64, events []etcd.Event) error {
-	var next *value
+// changed is told all that one revision has changed. If it returns an error, the state
+// has to be loaded.
+func (c *Store) changed(revision int64, events []etcd.Event) error {
+	var next snapshot
 	for _, e := range events {
-		name, id := c.keys.parse(e.KV.Key)
-		builder := c.writing[name]
-		switch {
+		what, name, _ := c.keys.parse(e.KV.Key)
+		switch builder := c.writing[name]; {
 		case bytes.Equal(e.KV.Key, c.keys.state()):
-			next = new(value)
-			if err := json.Unmarshal(e.KV.Value, next); err != nil || e.Deleted() {
+			next.revision = revision
+			if err := json.Unmarshal(e.KV.Value, &next.stored); err != nil || e.Deleted() {
 				return errors.New("cluster: the state was deleted, or overwritten by another program")
 			}
-		case name == "" || strings.HasPrefix(name, c.name):
-		case id == 0 && !e.Deleted() && e.KV.CreateRevision == revision:
+		case strings.HasPrefix(name, c.name): // this program knows what it writes
+		case what == aMarker && !e.Deleted() && e.KV.CreateRevision == revision:
 			c.writing[name] = new(sorted.Builder)
-		case id > 0 && builder != nil && e.Deleted():
-			builder.Delete(id)
-		case id > 0 && builder != nil:
-			item, err := c.reader(c.state.Items)(e.KV)
+		case what == aPack && builder != nil:
+			items, err := c.items(e.KV, c.state.Items)
 			if err != nil {
 				return err
 			}
-			builder.Put(item)
+			for _, item := range items {
+				builder.Put(item)
+			}
 		}
 	}
-	switch {
-	case next == nil || revision <= c.revision:
-	case c.isMine(*next):
-		c.succeed(*next, revision)
-	default:
-		list, err := c.changed(*next, events)
-		if err != nil {
-			return err
+	if next.revision > c.revision {
+		if !c.isMine(next.stored) {
+			if err := c.build(&next, events); err != nil {
+				return err
+			}
 		}
-		c.step(*next, revision, list)
+		c.advance(next)
 	}
 	for _, e := range events {
-		if name, id := c.keys.parse(e.KV.Key); name != "" && id == 0 && e.Deleted() {
+		if what, name, _ := c.keys.parse(e.KV.Key); what == aMarker && e.Deleted() {
 			delete(c.writing, name)
-			c.cleanSoon(c.options.times.leftovers + rand.N(c.options.times.leftovers))
+			c.cleanIn(c.options.times.leftovers + rand.N(c.options.times.leftovers))
 		}
 	}
 	return nil
 }
 
-// changed returns the items of the next state.
-func (c *Store) changed(next value, events []etcd.Event) (list sorted.List, err error) {
-	if next.Generation != c.stored.Generation {
-		builder := c.writing[next.Generation]
+// build makes the items of the state that another program has committed.
+func (c *Store) build(next *snapshot, events []etcd.Event) error {
+	list := c.state.Items
+	next.packed = c.packed
+	if next.stored.Generation != c.stored.Generation {
+		builder := c.writing[next.stored.Generation]
 		if builder == nil {
-			return list, errors.New("cluster: a generation was not seen from its beginning")
+			return errors.New("cluster: a generation was not seen from its beginning")
 		}
-		return builder.List(), nil
+		list = builder.List()
+		next.packed = list
 	}
-	list = c.state.Items
-	read := c.reader(list)
 	for _, e := range events {
-		name, id := c.keys.parse(e.KV.Key)
-		switch {
-		case name != next.Generation || id == 0:
-		case e.Deleted():
-			list = list.Delete(id)
-		default:
-			item, err := read(e.KV)
-			if err != nil {
-				return list, err
+		what, name, id := c.keys.parse(e.KV.Key)
+		if what != anItem || name != next.stored.Generation {
+			continue
+		}
+		var items []*sorted.Item
+		if !e.Deleted() {
+			var err error
+			if items, err = c.items(e.KV, list); err != nil {
+				return err
 			}
-			list = list.Put(item)
+		}
+		if len(items) == 0 {
+			list = list.Delete(id)
+		} else {
+			list = list.Put(items[0])
 		}
 	}
-	return list, nil
+	next.state = store.State{Items: list, NextID: next.stored.NextID, Version: version(next.revision)}
+	return nil
 }
 
-// isMine reports whether another state was made by the commit under way. The watch may bring
-// that before the answer comes, or instead of it.
+// isMine reports whether a state was made by the commit under way. The watch may bring that
+// before the answer comes, or instead of it.
 func (c *Store) isMine(next value) bool { return c.pending != nil && c.pending.batch == next.Batch }
 
-// step makes what others have committed the newest state.
-func (c *Store) step(next value, revision int64, list sorted.List) {
-	if next.Generation != c.stored.Generation {
-		c.cleanSoon(c.options.times.leftovers + rand.N(c.options.times.leftovers))
+// advance makes another state the newest one.
+func (c *Store) advance(next snapshot) {
+	if c.isMine(next.stored) {
+		c.succeed(next.stored, next.revision)
+		return
+	}
+	if next.stored.Generation != c.stored.Generation {
+		c.cleanIn(c.options.times.leftovers + rand.N(c.options.times.leftovers))
 	}
 	c.beatenAt = time.Now()
-	c.stored, c.revision, c.heard = next, revision, max(c.heard, revision)
-	c.state = store.State{Items: list, NextID: next.NextID, Version: version(revision)}
+	c.snapshot, c.heard = next, max(c.heard, next.revision)
 	c.report(store.Event{Kind: store.Changed, State: c.state})
 }

@@ -98,6 +98,14 @@ type TxnResult struct {
 	Repeated bool `json:"-"`
 }
 
+// Found returns what the Range that is operation i has found.
+func (r TxnResult) Found(i int) []KeyValue {
+	if i >= len(r.Responses) {
+		return nil
+	}
+	return r.Responses[i].Range.KVs
+}
+
 // Range reads.
 func (c *Client) Range(ctx context.Context, r Range) (RangeResult, error) {
 	var result RangeResult
