@@ -1,41 +1,26 @@
 // Package cluster keeps items in etcd, for several programs at once. It is a [store.Store].
 //
-// Each program has all items in memory, and follows what the others do. The keys are
+// Each program has all items in memory, and follows what the others do through etcd's watch.
+// Package layout says which keys there are, and what a commit does to them. This package
+// decides which state is the newest, what has become of a commit, and when a reader may be
+// told that the state here is current.
 //
-//	PREFIX/state                              {"batch":"5f3a…-17","nextId":34,"generation":"5f3a…-2"}
-//	PREFIX/GENERATION/base/0000000000000001   a pack: many items, each on a line, from this ID on
-//	PREFIX/GENERATION/item/0000000000000007   one item, by its ID; null if it was deleted
-//	PREFIX/writing/GENERATION                 a marker: this generation is being written
-//
-// The state names the generation that is in use. An item's own key counts, and not its line
-// in a pack.
-//
-// A commit is one transaction. It changes the keys of single items, and puts the state anew.
-// It compares the revision of etcd that has put the state last. So of two programs that
-// commit at the same time, one succeeds, and the other learns of a conflict. The
-// revision is the version of the whole.
-//
-// Changes that are too large for one transaction make a new generation. Its packs are
-// written first, and nobody sees them. Then one transaction names it in the state.
-// While a generation is written, it has a marker with a lease. Each transaction that writes
-// a pack compares the marker, and the one that names the generation deletes it, so a request
-// that comes late cannot change a generation in use. If the program dies, the lease ends,
-// the marker goes with it, and another program deletes the packs.
-//
-// An answer of etcd may be lost. The client then asks again, and the comparison
-// fails if the first request was carried out. The name of the batch in the state tells
-// whose commit it was.
+// The version of a state is the revision of etcd that has put it. Commits happen one after
+// the other, and all programs learn of each in the same order.
 package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"cars/internal/cluster/layout"
 	"cars/internal/etcd"
 	"cars/internal/journal"
 	"cars/internal/ops"
@@ -50,7 +35,7 @@ import (
 type Store struct {
 	options Options
 	client  *etcd.Client
-	keys    keys
+	layout  *layout.Layout
 	name    string             // of this program; its batches and generations begin with it
 	ctx     context.Context    // of all goroutines
 	cancel  context.CancelFunc // called by run when it ends
@@ -63,13 +48,13 @@ type Store struct {
 	done     chan struct{}     // run closes
 
 	// Only run's goroutine touches these.
-	snapshot        // the newest state
+	newest    layout.Snapshot
 	heard     int64 // the highest revision of a state that etcd has told of
 	seen      int64 // up to which the watch has brought everything
 	outbox    []store.Event
-	pending   *pending // the commit under way; nil if there is none
-	staged    *staged  // a generation that was written and is not named yet, because of a conflict
-	batches   int      // how many there were
+	pending   *pending       // the commit under way; nil if there is none
+	staged    *layout.Staged // a generation that was written and is not named yet, because of a conflict
+	batches   int            // how many there were
 	took      time.Duration
 	turn      *time.Timer // fires when the commit under way may be sent
 	wonAt     time.Time   // when this program has committed last; took is how long that took
@@ -77,13 +62,13 @@ type Store struct {
 	questions []question  // that are answered, and wait for the watch
 	asking    int         // questions without an answer
 	askedAt   time.Time
-	writing   map[string]*sorted.Builder // generations of others, if all their packs were seen
-	reloading bool                       // the state is being loaded, because what was watched does not suffice
-	restored  bool                       // and it is older than the one here: from a backup
-	unfollow  context.CancelFunc         // ends the goroutine that watches
-	followed  time.Time                  // when that goroutine began
-	unwatched bool                       // an operator was told that the watch has ended
-	cleanAt   time.Time                  // when to look for leftovers; zero: no need
+	follower  *layout.Follower   // makes states of what the watch brings
+	reloading bool               // the state is being loaded, because what was watched does not suffice
+	restored  bool               // and it is older than the one here: from a backup
+	unfollow  context.CancelFunc // ends the goroutine that watches
+	followed  time.Time          // when that goroutine began
+	unwatched bool               // an operator was told that the watch has ended
+	cleanAt   time.Time          // when to look for leftovers; zero: no need
 	cleaning  bool
 	told      string // what an operator was told last
 	closing   bool
@@ -132,14 +117,12 @@ func Open(options Options) (*Store, store.State, error) {
 	}
 	c := &Store{
 		options:  options,
-		keys:     keys(options.Prefix + "/"),
 		name:     fmt.Sprintf("%016x", rand.Uint64()),
 		commits:  make(chan store.Commit, 1),
 		confirms: make(chan struct{}, 1),
 		events:   make(chan store.Event, 8),
 		found:    make(chan func()),
 		done:     make(chan struct{}),
-		writing:  make(map[string]*sorted.Builder),
 		unfollow: func() {},
 		turn:     time.NewTimer(0),
 		cleanAt:  time.Now().Add(options.times.leftovers / 2),
@@ -150,17 +133,46 @@ func Open(options Options) (*Store, store.State, error) {
 		}
 	}
 	c.client = etcd.New(c.options.Etcd)
+	c.layout = &layout.Layout{Client: c.client, Prefix: options.Prefix, Read: options.Read, Patience: 4 * options.times.patience}
+	c.follower = c.layout.NewFollower(c.name)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	s, err := c.open()
 	if err != nil {
 		c.cancel()
 		return nil, store.State{}, err
 	}
-	c.snapshot, c.heard, c.seen = s.snapshot, s.revision, s.seen
-	c.freshAt.Store(s.asked.UnixNano())
+	c.newest, c.heard, c.seen = s.Snapshot, s.Revision, s.Seen
+	c.freshAt.Store(s.Asked.UnixNano())
 	c.follow(0)
 	go c.run()
-	return c, c.state, nil
+	return c, c.newest.State, nil
+}
+
+// open loads the state, or makes one, and tries that for a while.
+func (c *Store) open() (layout.Loaded, error) {
+	t := c.options.times
+	deadline := time.Now().Add(t.retry)
+	for first := true; ; first = false {
+		s, err := c.layout.Load(c.ctx, sorted.List{}, t.impatient)
+		if err == nil && s.Revision == 0 {
+			batch := c.name + "-0"
+			from := layout.Snapshot{Stored: layout.Value{Generation: batch}}
+			err = c.layout.Commit(c.ctx, store.Commit{After: c.options.Initial}, batch, from, nil, t.patience).Err
+			if err == nil || err == store.ErrConflict {
+				continue // this program has made it, or another has
+			}
+		}
+		var e *etcd.Error
+		switch {
+		case err == nil:
+			return s, nil
+		case !errors.As(err, &e), e.Final() && !e.Lost(), time.Now().After(deadline):
+			return s, err
+		case first:
+			c.tell(slog.LevelWarn, fmt.Sprintf("etcd does not answer; it is tried for %s", t.retry), err)
+		}
+		time.Sleep(min(t.beat, 200*time.Millisecond))
+	}
 }
 
 // Commit makes a commit durable: a majority of etcd's members have it on disk. It is
@@ -197,7 +209,7 @@ func (c *Store) AddMetrics(r *ops.Registry) {
 	counter("cars_etcd_commits_total", "Batches that were committed.", &c.committed)
 	counter("cars_etcd_conflicts_total", "Batches that were judged again because another server was first.", &c.conflicts)
 	counter("cars_etcd_confirmations_total", "Times that the catalogue here was found to be current.", &c.confirmed)
-	counter("cars_etcd_reloads_total", "Times that the whole catalogue was loaded anew.", &c.reloads)
+	counter("cars_etcd_reloads_total", "Times that the whole catalogue was layout.Loaded anew.", &c.reloads)
 	r.Gauge("cars_etcd_age_seconds", "Time since the catalogue here was known to be current.", func() float64 { return c.Age().Seconds() })
 	c.metrics.Store(&metrics{
 		requests: r.Counters("cars_etcd_requests_total", "Requests to etcd, and whether they were answered.", "member", "answered"),

@@ -344,7 +344,7 @@ func TestCreatesOnce(t *testing.T) {
 func TestLoadsManyItems(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
 		a := join(t, members)
-		const count = pageSize + 300
+		const count = 10_300
 		for first := 1; first < count; first += a.MaxWrites() {
 			a.must(t, func(s store.State) store.State {
 				for id := first; id < first+a.MaxWrites(); id++ {
@@ -546,7 +546,7 @@ func TestDiesWhileItReplaces(t *testing.T) {
 // A generation whose lease is over before it is named is not named.
 func TestTooSlow(t *testing.T) {
 	for _, when := range []func(r etcdtest.Request) bool{
-		func(r etcdtest.Request) bool { return len(r.Body) > 50_000 },                              // while it is written
+		func(r etcdtest.Request) bool { return len(r.Body) > 50_000 },                             // while it is written
 		func(r etcdtest.Request) bool { return strings.Contains(r.Body, "request_delete_range") }, // when it is to be named
 	} {
 		f := etcdtest.New(t, "3.4", 1)
@@ -741,8 +741,9 @@ func TestRestoredFromABackup(t *testing.T) {
 		for _, key := range []string{"another", "test/notes/state"} {
 			f := etcdtest.New(t, "3.4", 2)
 			a := join(t, f.Members)
+			eventually(t, "it watches", func() bool { return f.Watches() == 1 })
 			a.must(t, increment)
-			backup, stored := f.Backup(), a.stored
+			backup, stored := f.Backup(), a.newest.Stored
 			for range 5 {
 				a.must(t, increment)
 			}
@@ -860,7 +861,7 @@ func TestCannotBeReached(t *testing.T) {
 func TestWhatCannotBeRead(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
 	a := join(t, f.Members, hasty)
-	f.Put("test/notes/"+a.stored.Generation+"/item/0000000000000002", `{"id":3,"text":"of another"}`)
+	f.Put("test/notes/"+a.newest.Stored.Generation+"/item/0000000000000002", `{"id":3,"text":"of another"}`)
 	_, err := tryJoin(f.Members)
 	if err == nil || !strings.Contains(err.Error(), "0000000000000002 has ID 3") {
 		t.Errorf("got %v", err)

@@ -1,14 +1,13 @@
 package cluster
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"cars/internal/cluster/layout"
 	"cars/internal/etcd"
 	"cars/internal/rest"
 	"cars/internal/store"
@@ -20,9 +19,9 @@ type pending struct {
 	store.Commit
 	batch     string // its name, which stands in the state once it is made
 	came      time.Time
-	notBefore time.Time // when it may be sent
-	sent      time.Time // when etcd was asked; zero: not yet
-	staged    *staged   // a generation that has been written for an earlier try; nil: none
+	notBefore time.Time      // when it may be sent
+	sent      time.Time      // when etcd was asked; zero: not yet
+	staged    *layout.Staged // a generation that has been written for an earlier try; nil: none
 
 	// refused is when it was known that another state is in force, of revision others.
 	// The commit waits until the watch has brought that. If the commit was made before
@@ -30,20 +29,7 @@ type pending struct {
 	refused  time.Time // zero: it is not known
 	others   int64
 	repeated bool // there may be such a request
-	gap      bool // the state was loaded meanwhile, so the watch has not brought every batch
-}
-
-// An outcome is what came of asking etcd for a commit.
-type outcome struct {
-	stored   value // what stands at the state's key now, if err is nil
-	revision int64 // that has put it there
-	staged   *staged
-	err      error // store.ErrConflict if another state was in force
-
-	// With ErrConflict, the revision of that state, and whether an earlier request may have
-	// made the commit.
-	others   int64
-	repeated bool
+	gap      bool // the state was layout.Loaded meanwhile, so the watch has not brought every batch
 }
 
 // begin takes a commit, or learns that there will be none any more. While programs compete,
@@ -88,7 +74,7 @@ func (c *Store) settlePending() {
 	case c.reloading && late(p.came):
 		c.finish(errNotMade(nil))
 	case c.reloading:
-	case p.Before.Version != c.state.Version:
+	case p.Before.Version != c.newest.State.Version:
 		c.conflict()
 	case !now.Before(p.notBefore):
 		c.send()
@@ -97,14 +83,14 @@ func (c *Store) settlePending() {
 
 // send asks etcd for the commit under way.
 func (c *Store) send() {
-	p, from, patience := c.pending, c.snapshot, c.patience()
+	p, from, patience := c.pending, c.newest, c.patience()
 	p.sent = time.Now()
 	p.staged, c.staged = c.staged, nil // until the outcome
 	c.find(func() func() {
-		o := c.transact(p, from, patience)
+		o := c.layout.Commit(c.ctx, p.Commit, p.batch, from, p.staged, patience)
 		return func() {
 			if c.pending == p { // otherwise the watch has brought the commit
-				c.ended(o, from.revision)
+				c.ended(o, from.Revision)
 			}
 		}
 	})
@@ -112,49 +98,49 @@ func (c *Store) send() {
 
 // ended is told what came of asking for the commit under way, when the state of revision
 // compared was to be in force.
-func (c *Store) ended(o outcome, compared int64) {
+func (c *Store) ended(o layout.Outcome, compared int64) {
 	p := c.pending
-	c.staged = o.staged
+	c.staged = o.Staged
 	var e *etcd.Error
-	switch errors.As(o.err, &e); {
-	case o.err == store.ErrConflict:
-		p.refused, p.others, p.repeated = time.Now(), o.others, o.repeated
-		if o.others < min(compared, c.heard) {
+	switch errors.As(o.Err, &e); {
+	case o.Err == store.ErrConflict:
+		p.refused, p.others, p.repeated = time.Now(), o.Others, o.Repeated
+		if o.Others < min(compared, c.heard) {
 			c.reload(true) // the state is older than one that was seen: it is from a backup
 		}
-	case o.err == nil && o.revision == compared && c.revision != compared:
+	case o.Err == nil && o.Revision == compared && c.newest.Revision != compared:
 		c.conflict() // this commit changes nothing, and another has changed something since
-	case o.err == nil:
-		c.succeed(o.stored, o.revision)
+	case o.Err == nil:
+		c.succeed(o.Stored, o.Revision)
 	case e != nil && e.Unknown:
-		c.fail(o.err)
-		c.finish(errUnknown(o.err))
+		c.fail(o.Err)
+		c.finish(errUnknown(o.Err))
 	case e != nil && !e.Final():
-		c.fail(o.err)
-		c.finish(errNotMade(o.err))
+		c.fail(o.Err)
+		c.finish(errNotMade(o.Err))
 	default: // etcd has answered that it will not do that
-		c.tell(slog.LevelError, "A change could not be stored", o.err)
+		c.tell(slog.LevelError, "A change could not be stored", o.Err)
 		if e != nil && e.Full() {
-			c.finish(&rest.Error{Status: http.StatusInsufficientStorage, Message: "Nothing was changed: there is no room in the store", Cause: o.err})
+			c.finish(&rest.Error{Status: http.StatusInsufficientStorage, Message: "Nothing was changed: there is no room in the store", Cause: o.Err})
 		} else {
-			c.finish(unavailable("Nothing was changed: the change could not be stored", 1, o.err))
+			c.finish(unavailable("Nothing was changed: the change could not be stored", 1, o.Err))
 		}
 	}
 }
 
 // succeed makes the state that the commit under way leads to the newest one.
-func (c *Store) succeed(stored value, revision int64) {
+func (c *Store) succeed(stored layout.Value, revision int64) {
 	p := c.pending
 	now := time.Now()
-	if stored.Generation != c.stored.Generation {
-		c.packed = p.After.Items
-		if p.staged != nil && p.staged.name == stored.Generation {
-			c.packed = p.staged.items
+	if stored.Generation != c.newest.Stored.Generation {
+		c.newest.Packed = p.After.Items
+		if p.staged != nil && p.staged.Name == stored.Generation {
+			c.newest.Packed = p.staged.Items
 		}
 		c.cleanIn(0)
 	}
-	c.state, c.stored, c.revision, c.heard = p.After, stored, revision, max(c.heard, revision)
-	c.state.Version = version(revision)
+	c.newest.State, c.newest.Stored, c.newest.Revision, c.heard = p.After, stored, revision, max(c.heard, revision)
+	c.newest.State.Version = layout.Version(revision)
 	c.wonAt, c.took = now, now.Sub(p.sent)
 	c.committed.Add(1)
 	if m := c.metrics.Load(); m != nil {
@@ -174,7 +160,7 @@ func (c *Store) finish(err error) {
 	c.pending = nil
 	e := store.Event{Kind: store.Committed, Err: err}
 	if err == nil {
-		e.Version = c.state.Version
+		e.Version = c.newest.State.Version
 	}
 	c.report(e)
 }
@@ -195,60 +181,4 @@ func errUnknown(cause error) error {
 // seconds; 0: it is not told to.
 func unavailable(message string, retryAfter int, cause error) error {
 	return &rest.Error{Status: http.StatusServiceUnavailable, Message: message, RetryAfter: retryAfter, Cause: cause}
-}
-
-// transact asks etcd for a commit that leads on from a snapshot. If etcd carries out
-// a request twice, the second one changes nothing, because its comparison fails.
-func (c *Store) transact(p *pending, from snapshot, patience time.Duration) outcome {
-	o := outcome{staged: p.staged, stored: value{p.batch, p.After.NextID, from.stored.Generation}}
-	t := etcd.Txn{
-		Compare: []etcd.Compare{etcd.Modified(c.keys.state(), from.revision)},
-		// Without a range, a member that has lost its cluster would answer comparisons.
-		Failure: []etcd.Op{{Range: &etcd.Range{Key: c.keys.state()}}},
-	}
-	before, after := p.Before, p.After
-	ops, fits := c.changes(from.stored.Generation, from.packed, before.Items, after.Items, etcd.MaxOps-1) // and the state
-	changed := len(ops) > 0 || !fits || after.NextID != before.NextID || from.revision == 0
-	if !fits {
-		if s := p.staged; s != nil {
-			ops, fits = c.changes(s.name, s.items, s.items, after.Items, etcd.MaxOps-2) // and the state and the marker
-		}
-		if !fits {
-			ops = nil
-			if o.staged, o.err = c.stage(p.batch, after.Items, patience); o.err != nil {
-				return o
-			}
-		}
-		o.stored.Generation = o.staged.name
-		t.Compare = append(t.Compare, o.staged.marker)
-		ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: o.staged.marker.Key}})
-	}
-	if changed {
-		data, _ := json.Marshal(o.stored)
-		t.Success = append(ops, etcd.Op{Put: &etcd.Put{Key: c.keys.state(), Value: data}})
-	} else {
-		o.stored = from.stored
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
-	defer cancel()
-	result, err := c.client.Txn(ctx, t)
-	if err != nil {
-		o.err = err
-		return o
-	}
-	if result.Succeeded {
-		o.staged, o.revision = nil, from.revision
-		if changed {
-			o.revision = result.Header.Revision
-		}
-		return o
-	}
-	o.err, o.repeated = store.ErrConflict, result.Repeated
-	if kvs := result.Found(0); len(kvs) > 0 {
-		o.others = kvs[0].ModRevision
-	}
-	if o.others == from.revision { // then the marker is gone
-		o.staged, o.err = nil, errTooSlow
-	}
-	return o
 }

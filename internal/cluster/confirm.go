@@ -30,8 +30,7 @@ func (c *Store) ask(owner bool) {
 	c.find(func() func() {
 		ctx, cancel := context.WithDeadline(c.ctx, q.deadline)
 		defer cancel()
-		kv, _, err := c.readState(ctx, 0)
-		q.revision, q.err = kv.ModRevision, err
+		q.revision, q.err = c.layout.Newest(ctx)
 		return func() { c.answered(q) }
 	})
 }
@@ -80,4 +79,4 @@ func (c *Store) settleQuestions() {
 }
 
 // has reports whether the state here is the one of a revision, or a newer one.
-func (c *Store) has(revision int64) bool { return !c.reloading && c.revision >= revision }
+func (c *Store) has(revision int64) bool { return !c.reloading && c.newest.Revision >= revision }

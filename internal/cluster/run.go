@@ -86,7 +86,7 @@ func (c *Store) tick() {
 	if !c.cleaning && !c.cleanAt.IsZero() && now.After(c.cleanAt) {
 		c.cleaning, c.cleanAt = true, time.Time{}
 		c.find(func() func() {
-			err := c.clean()
+			err := c.layout.Clean(c.ctx)
 			return func() {
 				if c.cleaning = false; err != nil {
 					c.cleanIn(c.options.times.leftovers)

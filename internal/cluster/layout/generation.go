@@ -1,4 +1,4 @@
-package cluster
+package layout
 
 import (
 	"context"
@@ -12,11 +12,11 @@ import (
 	"cars/internal/sorted"
 )
 
-// A staged is a generation that was written, and that no state names yet.
-type staged struct {
-	name   string
+// A Staged is a generation that was written, and that no state names yet.
+type Staged struct {
+	Name   string
+	Items  sorted.List
 	marker etcd.Compare // holds until a state names the generation, or its lease ends
-	items  sorted.List
 }
 
 // maxBytes is the most that the items of a transaction take. etcd takes 1.5 MiB
@@ -26,17 +26,17 @@ const maxBytes = 1 << 20
 // changes returns the operations that lead from the items before to those after, in a
 // generation that has packed in its packs, and whether they fit into a transaction
 // of so many operations.
-func (c *Store) changes(generation string, packed, before, after sorted.List, most int) (ops []etcd.Op, fits bool) {
+func (l *Layout) changes(generation string, packed, before, after sorted.List, most int) (ops []etcd.Op, fits bool) {
 	size := 0
 	for old, now := range sorted.Changes(before, after) {
 		switch {
 		case now != nil:
-			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: c.keys.of(generation, anItem, now.ID), Value: now.JSON()}})
+			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: l.key(generation, anItem, now.ID), Value: now.JSON()}})
 			size += len(now.Line)
 		case packed.Get(old.ID) != nil:
-			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: c.keys.of(generation, anItem, old.ID), Value: deleted}})
+			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: l.key(generation, anItem, old.ID), Value: deleted}})
 		default:
-			ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: c.keys.of(generation, anItem, old.ID)}})
+			ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: l.key(generation, anItem, old.ID)}})
 		}
 		if len(ops) > most || size > maxBytes {
 			return nil, false
@@ -56,13 +56,13 @@ const (
 	writers = 4
 )
 
-var errTooSlow = errors.New("cluster: writing a generation took longer than its lease")
+var errTooSlow = errors.New("layout: writing a generation took longer than its lease")
 
 // stage writes items as another generation. Each request may take as long as patience says.
-func (c *Store) stage(name string, items sorted.List, patience time.Duration) (*staged, error) {
-	ctx, cancel := context.WithCancelCause(c.ctx)
+func (l *Layout) stage(ctx context.Context, name string, items sorted.List, patience time.Duration) (*Staged, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	marker, err := c.mark(ctx, name, 30+items.Len()/1000, patience)
+	marker, err := l.mark(ctx, name, 30+items.Len()/1000, patience)
 	if err != nil {
 		return nil, nothingMade(err)
 	}
@@ -72,7 +72,7 @@ func (c *Store) stage(name string, items sorted.List, patience time.Duration) (*
 		group.Go(func() {
 			for put := range packs {
 				within, stop := context.WithTimeout(ctx, patience)
-				result, err := c.client.Txn(within, etcd.Txn{Compare: []etcd.Compare{marker}, Success: []etcd.Op{{Put: put}}})
+				result, err := l.Client.Txn(within, etcd.Txn{Compare: []etcd.Compare{marker}, Success: []etcd.Op{{Put: put}}})
 				stop()
 				if err == nil && !result.Succeeded {
 					err = errTooSlow
@@ -86,7 +86,7 @@ func (c *Store) stage(name string, items sorted.List, patience time.Duration) (*
 	var pack *etcd.Put // is being filled
 	for item := range items.All() {
 		if pack == nil {
-			pack = &etcd.Put{Key: c.keys.of(name, aPack, item.ID)}
+			pack = &etcd.Put{Key: l.key(name, aPack, item.ID)}
 		}
 		pack.Value = append(pack.Value, item.Line...)
 		if len(pack.Value) < packSize && item.ID < items.LastID() {
@@ -103,20 +103,20 @@ func (c *Store) stage(name string, items sorted.List, patience time.Duration) (*
 	if err := context.Cause(ctx); err != nil {
 		return nil, nothingMade(err)
 	}
-	return &staged{name, marker, items}, nil
+	return &Staged{name, items, marker}, nil
 }
 
 // mark puts the marker of a generation, with a lease of so many seconds. It returns a
 // comparison that holds as long as that marker is there.
-func (c *Store) mark(ctx context.Context, name string, seconds int, patience time.Duration) (marker etcd.Compare, err error) {
+func (l *Layout) mark(ctx context.Context, name string, seconds int, patience time.Duration) (marker etcd.Compare, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	lease, err := c.client.Grant(ctx, seconds)
+	lease, err := l.Client.Grant(ctx, seconds)
 	if err != nil {
 		return marker, err
 	}
-	key := c.keys.marker(name)
-	result, err := c.client.Txn(ctx, etcd.Txn{Success: []etcd.Op{{Put: &etcd.Put{Key: key, Lease: lease}}, {Range: &etcd.Range{Key: key}}}})
+	key := l.marker(name)
+	result, err := l.Client.Txn(ctx, etcd.Txn{Success: []etcd.Op{{Put: &etcd.Put{Key: key, Lease: lease}}, {Range: &etcd.Range{Key: key}}}})
 	if err != nil {
 		return marker, err
 	}
@@ -139,46 +139,46 @@ func nothingMade(err error) error {
 	return err
 }
 
-// clean deletes generations that are neither in use nor being written: another program has
+// Clean deletes generations that are neither in use nor being written: another program has
 // left them behind, or they were in use before. Such a generation never comes into use,
 // since a name is given once, and a marker that is gone does not come back.
-func (c *Store) clean() error {
-	within, cancel := context.WithTimeout(c.ctx, 4*c.options.times.patience)
+func (l *Layout) Clean(ctx context.Context) error {
+	within, cancel := context.WithTimeout(ctx, 4*l.Patience)
 	defer cancel()
 	var found []string
-	for from := []byte(c.keys); ; { // up to "g", which comes behind all digits
-		result, err := c.client.Range(within, etcd.Range{Key: from, End: []byte(c.keys + "g"), Limit: 1, KeysOnly: true})
+	for from := []byte(l.Prefix + "/"); ; { // up to "g", which comes behind all digits
+		result, err := l.Client.Range(within, etcd.Range{Key: from, End: []byte(l.Prefix + "/g"), Limit: 1, KeysOnly: true})
 		if err != nil {
 			return err
 		}
 		if len(result.KVs) == 0 {
 			break
 		}
-		name, _, _ := strings.Cut(string(result.KVs[0].Key[len(c.keys):]), "/")
+		name, _, _ := strings.Cut(string(result.KVs[0].Key[len(l.Prefix)+1:]), "/")
 		found = append(found, name)
-		_, from = c.keys.under(name)
+		_, from = l.under(name)
 	}
-	markers, end := c.keys.under(aMarker)
+	markers, end := l.under(aMarker)
 	// This is read last. A generation that was found above and is not in use or marked now
 	// never will be.
-	result, err := c.client.Txn(within, etcd.Txn{Success: []etcd.Op{
-		{Range: &etcd.Range{Key: c.keys.state()}},
+	result, err := l.Client.Txn(within, etcd.Txn{Success: []etcd.Op{
+		{Range: &etcd.Range{Key: l.state()}},
 		{Range: &etcd.Range{Key: markers, End: end, KeysOnly: true}},
 	}})
 	if err != nil {
 		return err
 	}
-	var stored value
+	var stored Value
 	kvs := result.Found(0)
 	if len(kvs) == 0 {
-		return errGone
+		return ErrGone
 	}
 	if err := json.Unmarshal(kvs[0].Value, &stored); err != nil {
 		return err
 	}
 	used := map[string]bool{stored.Generation: true}
 	for _, kv := range result.Found(1) {
-		_, name, _ := c.keys.parse(kv.Key)
+		_, name, _ := l.parse(kv.Key)
 		used[name] = true
 	}
 	for _, name := range found {
@@ -186,11 +186,11 @@ func (c *Store) clean() error {
 			continue
 		}
 		// In pieces: a large deletion holds up everything for as long as it takes.
-		err := c.scan(c.ctx, name, etcd.Range{Limit: 2000, KeysOnly: true}, func(kvs []etcd.KeyValue) error {
-			within, cancel := context.WithTimeout(c.ctx, c.options.times.patience)
+		err := l.scan(ctx, name, etcd.Range{Limit: 2000, KeysOnly: true}, func(kvs []etcd.KeyValue) error {
+			within, cancel := context.WithTimeout(ctx, l.Patience)
 			defer cancel()
 			last := append(kvs[len(kvs)-1].Key, 0)
-			_, err := c.client.Txn(within, etcd.Txn{Success: []etcd.Op{{Delete: &etcd.Delete{Key: kvs[0].Key, End: last}}}})
+			_, err := l.Client.Txn(within, etcd.Txn{Success: []etcd.Op{{Delete: &etcd.Delete{Key: kvs[0].Key, End: last}}}})
 			return err
 		})
 		if err != nil {
