@@ -59,8 +59,7 @@ type Store struct {
 	turn      *time.Timer // fires when the commit under way may be sent
 	wonAt     time.Time   // when this program has committed last; took is how long that took
 	beatenAt  time.Time   // when another has
-	questions []question  // that are answered, and wait for the watch
-	asking    int         // questions without an answer
+	question  *question   // the newest one, if it is not settled
 	askedAt   time.Time
 	follower  *layout.Follower   // makes states of what the watch brings
 	reloading bool               // the state is being loaded, because what was watched does not suffice
@@ -133,7 +132,7 @@ func Open(options Options) (*Store, store.State, error) {
 		}
 	}
 	c.client = etcd.New(c.options.Etcd)
-	c.layout = &layout.Layout{Client: c.client, Prefix: options.Prefix, Read: options.Read, Patience: 4 * options.times.patience}
+	c.layout = &layout.Layout{Client: c.client, Prefix: options.Prefix, Read: options.Read, Patience: options.times.patience}
 	c.follower = c.layout.NewFollower(c.name)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	s, err := c.open()

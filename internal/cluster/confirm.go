@@ -16,66 +16,63 @@ type question struct {
 	heard    int64 // the highest revision that was known when the question was asked
 	deadline time.Time
 
-	revision int64 // the answer
-	err      error // or why there is none
-	answered time.Time
+	answered time.Time // zero: not yet
+	revision int64     // the answer
+	err      error     // or why there is none
 }
 
-// ask asks etcd for the revision of the newest state.
+// ask asks etcd for the revision of the newest state. The owner makes one call of Confirm at
+// a time, so the question that this one replaces is run's own.
 func (c *Store) ask(owner bool) {
 	now := time.Now()
-	q := question{owner: owner, asked: now, heard: c.heard, deadline: now.Add(c.patience())}
-	c.asking++
-	c.askedAt = now
+	q := &question{owner: owner, asked: now, heard: c.heard, deadline: now.Add(c.patience())}
+	c.question, c.askedAt = q, now
 	c.find(func() func() {
 		ctx, cancel := context.WithDeadline(c.ctx, q.deadline)
 		defer cancel()
-		q.revision, q.err = c.layout.Newest(ctx)
-		return func() { c.answered(q) }
+		revision, err := c.layout.Newest(ctx)
+		return func() {
+			q.answered, q.revision, q.err = time.Now(), revision, err
+			switch {
+			case err != nil:
+			case revision < min(q.heard, c.heard): // c.heard is lower if a backup was found out meanwhile
+				c.reload(true)
+			default:
+				c.heard = max(c.heard, revision)
+			}
+		}
 	})
 }
 
-func (c *Store) answered(q question) {
-	c.asking--
-	q.answered = time.Now()
-	switch {
-	case q.err != nil:
-	case q.revision < min(q.heard, c.heard): // c.heard is lower if a backup was found out meanwhile
-		c.reload(true)
-	default:
-		c.heard = max(c.heard, q.revision)
+// settleQuestion tells the owner what is known by now.
+func (c *Store) settleQuestion() {
+	q := c.question
+	if q == nil || q.answered.IsZero() {
+		return
 	}
-	c.questions = append(c.questions, q)
-}
-
-// settleQuestions tells the owner which questions are settled by now.
-func (c *Store) settleQuestions() {
 	now := time.Now()
 	impatient := c.options.times.impatient
-	kept := c.questions[:0]
-	for _, q := range c.questions {
-		switch {
-		case q.err == nil && c.has(q.revision):
-			c.fine(q.asked)
-			c.confirmed.Add(1)
-		case q.err == nil && now.Before(q.deadline):
-			if now.Sub(q.answered) > impatient && now.Sub(c.followed) > impatient && !c.reloading {
-				c.follow(0) // this watch brings nothing
-			}
-			kept = append(kept, q)
-			continue
-		default:
-			if q.err == nil {
-				q.err = errors.New("cluster: the watch of etcd brings nothing")
-			}
-			c.fail(q.err)
-			q.err = unavailable("The store does not answer, so that it is not known whether the catalogue here is current", 1, q.err)
+	err := q.err
+	switch {
+	case err == nil && c.has(q.revision):
+		c.fine(q.asked)
+		c.confirmed.Add(1)
+	case err == nil && now.Before(q.deadline):
+		if now.Sub(q.answered) > impatient && now.Sub(c.followed) > impatient && !c.reloading {
+			c.follow(0) // this watch brings nothing
 		}
-		if q.owner {
-			c.report(store.Event{Kind: store.Confirmed, Err: q.err})
+		return
+	default:
+		if err == nil {
+			err = errors.New("cluster: the watch of etcd brings nothing")
 		}
+		c.fail(err)
+		err = unavailable("The store does not answer, so that it is not known whether the catalogue here is current", 1, err)
 	}
-	c.questions = kept
+	c.question = nil
+	if q.owner {
+		c.report(store.Event{Kind: store.Confirmed, Err: err})
+	}
 }
 
 // has reports whether the state here is the one of a revision, or a newer one.

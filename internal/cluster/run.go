@@ -35,7 +35,7 @@ func (c *Store) run() {
 			c.tick()
 		}
 		c.settlePending()
-		c.settleQuestions()
+		c.settleQuestion()
 	}
 	for _, e := range c.outbox { // the owner may have ended
 		select {
@@ -80,7 +80,7 @@ func (c *Store) patience() time.Duration {
 // deleted when it is time.
 func (c *Store) tick() {
 	now := time.Now()
-	if c.asking == 0 && len(c.questions) == 0 && now.Sub(c.askedAt) >= c.options.times.beat {
+	if c.question == nil && now.Sub(c.askedAt) >= c.options.times.beat {
 		c.ask(false)
 	}
 	if !c.cleaning && !c.cleanAt.IsZero() && now.After(c.cleanAt) {

@@ -31,12 +31,12 @@ func (l *Layout) changes(generation string, packed, before, after sorted.List, m
 	for old, now := range sorted.Changes(before, after) {
 		switch {
 		case now != nil:
-			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: l.key(generation, anItem, now.ID), Value: now.JSON()}})
+			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: l.item(generation, now.ID), Value: now.JSON()}})
 			size += len(now.Line)
 		case packed.Get(old.ID) != nil:
-			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: l.key(generation, anItem, old.ID), Value: deleted}})
+			ops = append(ops, etcd.Op{Put: &etcd.Put{Key: l.item(generation, old.ID), Value: deleted}})
 		default:
-			ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: l.key(generation, anItem, old.ID)}})
+			ops = append(ops, etcd.Op{Delete: &etcd.Delete{Key: l.item(generation, old.ID)}})
 		}
 		if len(ops) > most || size > maxBytes {
 			return nil, false
@@ -86,7 +86,7 @@ func (l *Layout) stage(ctx context.Context, name string, items sorted.List, pati
 	var pack *etcd.Put // is being filled
 	for item := range items.All() {
 		if pack == nil {
-			pack = &etcd.Put{Key: l.key(name, aPack, item.ID)}
+			pack = &etcd.Put{Key: l.item(name+"/pack", item.ID)}
 		}
 		pack.Value = append(pack.Value, item.Line...)
 		if len(pack.Value) < packSize && item.ID < items.LastID() {
@@ -158,7 +158,7 @@ func (l *Layout) Clean(ctx context.Context) error {
 		found = append(found, name)
 		_, from = l.under(name)
 	}
-	markers, end := l.under(aMarker)
+	markers, end := l.under("writing")
 	// This is read last. A generation that was found above and is not in use or marked now
 	// never will be.
 	result, err := l.Client.Txn(within, etcd.Txn{Success: []etcd.Op{
@@ -186,7 +186,8 @@ func (l *Layout) Clean(ctx context.Context) error {
 			continue
 		}
 		// In pieces: a large deletion holds up everything for as long as it takes.
-		err := l.scan(ctx, name, etcd.Range{Limit: 2000, KeysOnly: true}, func(kvs []etcd.KeyValue) error {
+		from, end := l.under(name)
+		err := l.scan(ctx, etcd.Range{Key: from, End: end, Limit: 2000, KeysOnly: true}, func(kvs []etcd.KeyValue) error {
 			within, cancel := context.WithTimeout(ctx, l.Patience)
 			defer cancel()
 			last := append(kvs[len(kvs)-1].Key, 0)

@@ -2,8 +2,8 @@
 // and waits for etcd meanwhile.
 //
 //	PREFIX/state                              {"batch":"5f3a…-17","nextId":34,"generation":"5f3a…-2"}
-//	PREFIX/GENERATION/base/0000000000000001   a pack: many items, each on a line, from this ID on
-//	PREFIX/GENERATION/item/0000000000000007   one item, by its ID; null if it was deleted
+//	PREFIX/GENERATION/pack/0000000000000001   a pack: many items, each on a line, from this ID on
+//	PREFIX/GENERATION/0000000000000007        one item, by its ID; null if it was deleted
 //	PREFIX/writing/GENERATION                 a marker: this generation is being written
 //
 // The state names the generation that is in use. If an item has a key of its own, that
@@ -43,23 +43,25 @@ type Layout struct {
 	Client   *etcd.Client
 	Prefix   string
 	Read     store.ReadItem // reads an item
-	Patience time.Duration  // for etcd to read a page, or to delete one
+	Patience time.Duration  // for etcd to answer; it has four times as long for a page
 }
 
-// What stands at a key. A generation's name begins with a hexadecimal digit, so
-// generations come before "state" and "writing".
+// A kind says what stands at a key.
+type kind int
+
 const (
-	aMarker = "writing"
-	aPack   = "base"
-	anItem  = "item"
+	other kind = iota
+	aMarker
+	aPack
+	anItem
 )
 
+// A generation's name begins with a hexadecimal digit, so generations come before "state"
+// and "writing".
 func (l *Layout) state() []byte             { return []byte(l.Prefix + "/state") }
-func (l *Layout) marker(name string) []byte { return []byte(l.Prefix + "/" + aMarker + "/" + name) }
-
-// key returns the key of an item, or of the pack that begins with an item.
-func (l *Layout) key(generation, what string, id int) []byte {
-	return fmt.Appendf(nil, "%s/%s/%s/%016d", l.Prefix, generation, what, id)
+func (l *Layout) marker(name string) []byte { return []byte(l.Prefix + "/writing/" + name) }
+func (l *Layout) item(generation string, id int) []byte {
+	return fmt.Appendf(nil, "%s/%s/%016d", l.Prefix, generation, id)
 }
 
 // under returns the range of all keys in a folder. "0" comes behind "/".
@@ -68,18 +70,20 @@ func (l *Layout) under(folder string) (from, end []byte) {
 	return []byte(folder + "/"), []byte(folder + "0")
 }
 
-// parse returns what stands at a key, of which generation it is, and the ID of an item. For
-// other keys, generation is empty.
-func (l *Layout) parse(key []byte) (what, generation string, id int) {
+// parse returns what stands at a key, of which generation it is, and the ID of an item.
+func (l *Layout) parse(key []byte) (what kind, generation string, id int) {
 	text, _ := strings.CutPrefix(string(key), l.Prefix+"/")
-	switch parts := strings.Split(text, "/"); {
-	case len(parts) == 2 && parts[0] == aMarker:
-		return aMarker, parts[1], 0
-	case len(parts) == 3:
-		id, _ = strconv.Atoi(parts[2])
-		return parts[1], parts[0], id
+	generation, rest, _ := strings.Cut(text, "/")
+	id, err := strconv.Atoi(rest)
+	switch {
+	case generation == "writing":
+		return aMarker, rest, 0
+	case strings.HasPrefix(rest, "pack/"):
+		return aPack, generation, 0
+	case err == nil:
+		return anItem, generation, id
 	}
-	return "", "", 0
+	return other, "", 0
 }
 
 // deleted is the value of the key of an item that a pack still has.
