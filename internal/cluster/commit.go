@@ -23,19 +23,19 @@ type pending struct {
 	sent      time.Time      // when etcd was asked; zero: not yet
 	staged    *layout.Staged // a generation that has been written for an earlier try; nil: none
 
-	// refused is when it was known that another state is in force, of revision others.
-	// The commit waits until the watch has brought that. If the commit was made before
-	// that by a request whose answer was lost, the watch brings it on the way.
-	refused  time.Time // zero: it is not known
-	others   int64
-	repeated bool // there may be such a request
-	gap      bool // the state was layout.Loaded meanwhile, so the watch has not brought every batch
+	// etcd may refuse a commit, because another state is in force. The commit then waits
+	// until the watch has brought that state. If there was an earlier request for the
+	// commit, whose answer was lost, it may have made the commit; the watch then brings
+	// that first.
+	refused  time.Time // when etcd has refused; zero: it has not
+	others   int64     // the revision of the other state
+	repeated bool      // there was an earlier request
+	gap      bool      // the state was loaded meanwhile, so the watch has not brought every commit
 }
 
-// begin takes a commit, or learns that there will be none any more. While programs compete,
-// the one that has committed last waits for about as long as a transaction takes. It knows
-// first what it has committed, so it would win again and again, and the others would judge
-// in vain.
+// begin takes a commit; without ok, there are no more. While programs compete, the one that
+// has committed last waits for about as long as a transaction takes. It is the first to know
+// the new state, so it would win again and again, and the others would judge in vain.
 func (c *Store) begin(commit store.Commit, ok bool) {
 	if !ok {
 		c.closing, c.commits = true, nil
@@ -51,7 +51,7 @@ func (c *Store) begin(commit store.Commit, ok bool) {
 	}
 }
 
-// settlePending does what is to be done next about the commit under way.
+// settlePending takes the next step with the commit under way, if it is time for one.
 func (c *Store) settlePending() {
 	p := c.pending
 	if p == nil {
@@ -96,8 +96,8 @@ func (c *Store) send() {
 	})
 }
 
-// ended is told what came of asking for the commit under way, when the state of revision
-// compared was to be in force.
+// ended takes the outcome of the commit under way. compared is the revision of the state
+// that the commit was based on.
 func (c *Store) ended(o layout.Outcome, compared int64) {
 	p := c.pending
 	c.staged = o.Staged
@@ -106,7 +106,7 @@ func (c *Store) ended(o layout.Outcome, compared int64) {
 	case o.Err == store.ErrConflict:
 		p.refused, p.others, p.repeated = time.Now(), o.Others, o.Repeated
 		if o.Others < min(compared, c.heard) {
-			c.reload(true) // the state is older than one that was seen: it is from a backup
+			c.reload(true) // an older state is in force than one that was seen: a backup was restored
 		}
 	case o.Err == nil && o.Revision == compared && c.newest.Revision != compared:
 		c.conflict() // this commit changes nothing, and another has changed something since
@@ -118,7 +118,7 @@ func (c *Store) ended(o layout.Outcome, compared int64) {
 	case e != nil && !e.Final():
 		c.fail(o.Err)
 		c.finish(errNotMade(o.Err))
-	default: // etcd has answered that it will not do that
+	default: // etcd does not accept it
 		c.tell(slog.LevelError, "A change could not be stored", o.Err)
 		if e != nil && e.Full() {
 			c.finish(&rest.Error{Status: http.StatusInsufficientStorage, Message: "Nothing was changed: there is no room in the store", Cause: o.Err})
@@ -128,7 +128,7 @@ func (c *Store) ended(o layout.Outcome, compared int64) {
 	}
 }
 
-// succeed makes the state that the commit under way leads to the newest one.
+// succeed ends the commit under way: its state is the newest one, and durable.
 func (c *Store) succeed(stored layout.Value, revision int64) {
 	p := c.pending
 	now := time.Now()
@@ -155,7 +155,7 @@ func (c *Store) conflict() {
 	c.finish(store.ErrConflict)
 }
 
-// finish tells the owner what came of the commit under way.
+// finish ends the commit under way, and tells the owner its outcome.
 func (c *Store) finish(err error) {
 	c.pending = nil
 	e := store.Event{Kind: store.Committed, Err: err}
@@ -177,8 +177,8 @@ func errUnknown(cause error) error {
 	return unavailable("The store does not answer; whether the change was made is not known", 0, cause)
 }
 
-// unavailable returns an error with status 503. The client may try again after so many
-// seconds; 0: it is not told to.
+// unavailable returns an error with status 503. It tells the client to try again after
+// some seconds, or with 0 nothing of that.
 func unavailable(message string, retryAfter int, cause error) error {
 	return &rest.Error{Status: http.StatusServiceUnavailable, Message: message, RetryAfter: retryAfter, Cause: cause}
 }

@@ -67,7 +67,7 @@ func (c *Store) settleQuestion() {
 			err = errors.New("cluster: the watch of etcd brings nothing")
 		}
 		c.fail(err)
-		err = unavailable("The store does not answer, so that it is not known whether the catalogue here is current", 1, err)
+		err = unavailable("The store does not answer, so it is not known whether the catalogue here is current", 1, err)
 	}
 	c.question = nil
 	if q.owner {

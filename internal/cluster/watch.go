@@ -23,8 +23,9 @@ func (c *Store) reload(restored bool) {
 	}
 }
 
-// follow starts a goroutine that watches etcd, after a delay, from where the last one has
-// come. It takes the place of that one. If the state is to be loaded, it does that first.
+// follow starts a goroutine that watches etcd, and ends the one that did so before. The new
+// one waits for delay, and goes on where the other was. If the state is to be loaded, it
+// does that first.
 func (c *Store) follow(delay time.Duration) {
 	c.unfollow()
 	ctx, cancel := context.WithCancel(c.ctx)
@@ -70,7 +71,7 @@ func (c *Store) watch(ctx context.Context, newest layout.Snapshot, seen int64, r
 	}
 }
 
-// ceased is told why the watch has ended.
+// ceased takes the error that has ended the watch.
 func (c *Store) ceased(err error) {
 	var e *etcd.Error
 	restored := errors.Is(err, errRestored)
@@ -86,9 +87,9 @@ func (c *Store) ceased(err error) {
 	c.follow(c.options.times.tick + rand.N(c.options.times.tick))
 }
 
-// loaded takes a state that was read. If it is older than the one here, it was read before
-// this program's last commit, and the watch goes on from there; unless etcd was restored
-// from a backup.
+// loaded takes a state that was read. A state older than the one here was read before this
+// program's last commit: the one here stays, and the watch brings what is missing. But if a
+// backup was restored, the older state counts.
 func (c *Store) loaded(s layout.Loaded) {
 	c.reloading = false
 	c.reloads.Add(1)
@@ -106,7 +107,7 @@ func (c *Store) loaded(s layout.Loaded) {
 	}
 }
 
-// happened is told what has changed, in one revision or several.
+// happened takes what has changed, in one revision or in several.
 func (c *Store) happened(events []etcd.Event) {
 	c.unwatched = false
 	for len(events) > 0 && !c.reloading {
@@ -150,8 +151,8 @@ func (c *Store) advance(next layout.Snapshot) {
 	c.report(store.Event{Kind: store.Changed, State: next.State})
 }
 
-// cleanLater has leftovers deleted when the program that has left them had time to do that.
-// Programs take different times, so that the first spares the others the work.
+// cleanLater has leftovers deleted in a while, so that the program that has left them can do
+// it first. Each program waits for another time, so that one does the work for all.
 func (c *Store) cleanLater() {
 	c.cleanIn(c.options.times.leftovers + rand.N(c.options.times.leftovers))
 }

@@ -12,7 +12,7 @@ import (
 	"cars/internal/sorted"
 )
 
-// A Staged is a generation that was written, and that no state names yet.
+// A Staged is a generation that was written wholly, and that no state names yet.
 type Staged struct {
 	Name   string
 	Items  sorted.List
@@ -23,9 +23,9 @@ type Staged struct {
 // (--max-request-bytes).
 const maxBytes = 1 << 20
 
-// changes returns the operations that lead from the items before to those after, in a
-// generation that has packed in its packs, and whether they fit into a transaction
-// of so many operations.
+// changes returns the operations that change the items of a generation from before to after.
+// packed has the items in its packs. fits reports whether there are at most as many
+// operations as most says, and not too many bytes for a transaction.
 func (l *Layout) changes(generation string, packed, before, after sorted.List, most int) (ops []etcd.Op, fits bool) {
 	size := 0
 	for old, now := range sorted.Changes(before, after) {
@@ -46,9 +46,10 @@ func (l *Layout) changes(generation string, packed, before, after sorted.List, m
 }
 
 const (
-	// packSize is from when on a pack is full. etcd's gateway spends some 30 µs of CPU time
-	// on each key that it reads, writes or tells a watch of, whatever is in it: that
-	// is what packs are for. Larger ones would make other requests wait longer.
+	// A pack is full when it has packSize bytes. etcd's gateway spends some 30 µs of CPU time
+	// on each key that it is sent, and on each that it sends to a watch, however short
+	// the value is. So few keys are fast. But a larger pack holds up other requests for
+	// longer.
 	packSize = 128 << 10
 
 	// writers is how many packs are written at once. With one, each would wait for the disks
@@ -58,7 +59,8 @@ const (
 
 var errTooSlow = errors.New("layout: writing a generation took longer than its lease")
 
-// stage writes items as another generation. Each request may take as long as patience says.
+// stage writes items as a new generation. etcd has patience to answer each request. An error
+// leaves packs behind, which Clean deletes when the lease is over.
 func (l *Layout) stage(ctx context.Context, name string, items sorted.List, patience time.Duration) (*Staged, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -127,8 +129,8 @@ func (l *Layout) mark(ctx context.Context, name string, seconds int, patience ti
 	return etcd.Created(key, kvs[0].CreateRevision), nil
 }
 
-// nothingMade returns err as an error after which it is known that nothing was committed:
-// what was written belongs to a generation that no state names.
+// nothingMade returns err as an error whose outcome is known: nothing was committed. What was
+// written belongs to a generation that no state names.
 func nothingMade(err error) error {
 	var e *etcd.Error
 	if errors.As(err, &e) {
