@@ -418,7 +418,7 @@ func TestKeepsWhatIsWritten(t *testing.T) {
 		}
 		return etcdtest.None
 	}))
-	list := long(600, "new") // in 7 packs
+	list := long(600, "new") // in 14 packs
 	conflicts := 0
 	for {
 		err := a.try(replaceAll(list))
@@ -430,8 +430,8 @@ func TestKeepsWhatIsWritten(t *testing.T) {
 		}
 		conflicts++
 	}
-	if conflicts != 1 || n.Load() != 7 {
-		t.Errorf("got %d conflicts and %d requests, want 1 and 7", conflicts, n.Load())
+	if conflicts != 1 || n.Load() != 14 {
+		t.Errorf("got %d conflicts and %d requests, want 1 and 14", conflicts, n.Load())
 	}
 	wantSame(t, a, b)
 }
@@ -481,7 +481,7 @@ func TestLargestTransaction(t *testing.T) {
 			t.Errorf("got %v, want a conflict", err)
 		}
 		a.must(t, replaceAll(long(1000-differences, fmt.Sprint(differences))))
-		if written := n.Load(); (written > 12) != (differences > 126) {
+		if written := n.Load(); (written > 24) != (differences > 126) {
 			t.Errorf("%d differences: got %d requests", differences, written)
 		}
 		f.Fault(nil)
