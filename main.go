@@ -30,6 +30,7 @@ import (
 	"syscall"
 	"time"
 
+	"cars/internal/cluster"
 	"cars/internal/etcd"
 	"cars/internal/guard"
 	"cars/internal/journal"
@@ -74,8 +75,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 // A config has the settings from the command line and the environment.
 type config struct {
 	addr       string
-	data       string               // path of the catalogue's file, or the address of etcd; empty for none
-	cluster    store.ClusterOptions // for an address of etcd
+	data       string          // path of the catalogue's file, or the address of etcd; empty for none
+	cluster    cluster.Options // for an address of etcd
 	readOnly   bool
 	maxCars    int
 	simulation simulation.Settings
@@ -356,8 +357,8 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 	notify := func(n journal.Notice) { slog.LogAttrs(context.Background(), n.Level, n.Message, n.Attrs...) }
 	if etcd.IsAddress(cfg.data) {
 		cfg.cluster.Initial, cfg.cluster.Read, cfg.cluster.Notify = builtIn().State, readItem, notify
-		cluster, state, err := store.OpenCluster(cfg.cluster)
-		return cluster, catalogue{State: state}, err
+		shared, state, err := cluster.Open(cfg.cluster)
+		return shared, catalogue{State: state}, err
 	}
 	if info, err := os.Stat(cfg.data); err == nil {
 		// Loading makes little garbage, so ballast spares it most garbage collections.

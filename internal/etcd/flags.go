@@ -16,9 +16,9 @@ func (f *Flags) Add(set *flag.FlagSet) {
 	set.StringVar(&f.key, "etcd-key", "", "the `file` of the key to -etcd-cert")
 }
 
-// Options returns the options and the prefix of an address that flag -data has, with user
-// and password from the environment. Other addresses have none. Errors are sentences for
-// the user.
+// Options returns the options and the prefix that data, the value of flag -data, names. User
+// and password come from the environment. If data is not an address of etcd, both results
+// are empty. Errors are sentences for the user.
 func (f *Flags) Options(data string, getenv func(string) string) (options Options, prefix string, err error) {
 	secured := f.ca+f.cert+f.key != ""
 	if !IsAddress(data) {

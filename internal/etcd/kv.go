@@ -25,8 +25,8 @@ type Range struct {
 	KeysOnly bool   `json:"keys_only,omitempty"`
 }
 
-// A RangeResult is the answer to a Range, by ascending keys. It is expensive to have keys
-// counted, which etcd does up to the end of a range with a limit, so ends should be near.
+// A RangeResult is the answer to a Range, by ascending keys. Whatever the Limit, etcd counts
+// all keys up to the range's end, which takes time if there are many.
 type RangeResult struct {
 	Header Header     `json:"header"`
 	KVs    []KeyValue `json:"kvs"`
@@ -36,7 +36,7 @@ type RangeResult struct {
 type Put struct {
 	Key   []byte `json:"key"`
 	Value []byte `json:"value"`
-	Lease int64  `json:"lease,omitempty,string"` // with whose end the key goes; 0: none
+	Lease int64  `json:"lease,omitempty,string"` // the key goes when this lease ends; 0: no lease
 }
 
 // A Delete deletes a key or, with End, all from Key up to but not including End.
@@ -45,7 +45,7 @@ type Delete struct {
 	End []byte `json:"range_end,omitempty"`
 }
 
-// An Op is one of its fields.
+// An Op is one operation: one of the fields is set.
 type Op struct {
 	Range  *Range  `json:"request_range,omitempty"`
 	Put    *Put    `json:"request_put,omitempty"`
@@ -55,8 +55,8 @@ type Op struct {
 // MaxOps is the most operations in each list of a transaction (etcd's --max-txn-ops).
 const MaxOps = 128
 
-// A Compare compares a revision of a key with that of the field that is named by Target. A
-// key that does not exist has revisions 0.
+// A Compare holds if a key has this revision: ModRevision if Target is MOD, CreateRevision
+// if it is CREATE. The revisions of a key that does not exist are 0.
 type Compare struct {
 	Key            []byte `json:"key"`
 	Target         string `json:"target"` // "MOD" or "CREATE"
@@ -64,21 +64,21 @@ type Compare struct {
 	CreateRevision int64  `json:"create_revision,omitempty,string"`
 }
 
-// Modified compares the revision that has changed key last.
+// Modified returns a comparison that holds if revision has changed key last.
 func Modified(key []byte, revision int64) Compare {
 	return Compare{Key: key, Target: "MOD", ModRevision: revision}
 }
 
-// Created compares the revision that made key.
+// Created returns a comparison that holds if revision has made key.
 func Created(key []byte, revision int64) Compare {
 	return Compare{Key: key, Target: "CREATE", CreateRevision: revision}
 }
 
-// A Txn does what is in Success if all comparisons hold, and else what is in Failure, in
-// one step. In each of both, a key may be put or deleted once.
+// A Txn is carried out in one step: the list Success if all comparisons hold, otherwise the
+// list Failure. Each list may put or delete a key once.
 //
-// Without a Range in the list that is done, the answer of a member that has lost
-// its cluster may be old.
+// A list that changes nothing must have a Range. Without one, a member that has lost its
+// cluster answers by itself, and its answer may be old.
 type Txn struct {
 	Compare []Compare `json:"compare,omitempty"`
 	Success []Op      `json:"success,omitempty"`
@@ -93,19 +93,28 @@ type TxnResult struct {
 		Range RangeResult `json:"response_range"`
 	} `json:"responses"` // one for each operation
 
-	// Repeated tells that the transaction may have been done before: an earlier request
-	// for it had no answer.
+	// Repeated reports whether the transaction may have been carried out before: an earlier
+	// request for it had no answer.
 	Repeated bool `json:"-"`
 }
 
-// Range reads.
+// Found returns what the Range that is operation i has found.
+func (r TxnResult) Found(i int) []KeyValue {
+	if i >= len(r.Responses) {
+		return nil
+	}
+	return r.Responses[i].Range.KVs
+}
+
+// Range reads keys.
 func (c *Client) Range(ctx context.Context, r Range) (RangeResult, error) {
 	var result RangeResult
 	_, err := c.post(ctx, "/v3/kv/range", r, &result)
 	return result, err
 }
 
-// Txn carries out a transaction. It may be asked for more than once, of several members.
+// Txn carries out a transaction. If one member does not answer, the next one is asked, so
+// the transaction may be carried out twice.
 func (c *Client) Txn(ctx context.Context, t Txn) (TxnResult, error) {
 	var result TxnResult
 	repeated, err := c.post(ctx, "/v3/kv/txn", t, &result)
@@ -113,7 +122,7 @@ func (c *Client) Txn(ctx context.Context, t Txn) (TxnResult, error) {
 	return result, err
 }
 
-// Grant returns a lease that ends after so many seconds.
+// Grant makes a lease that ends after some seconds, and returns its ID.
 func (c *Client) Grant(ctx context.Context, seconds int) (lease int64, err error) {
 	var result struct {
 		ID int64 `json:",string"`

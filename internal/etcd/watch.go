@@ -25,9 +25,9 @@ type Watch struct {
 }
 
 // Watch watches the keys from key up to but not including end, from a revision on. It asks
-// one member, and leaves it for the next one if that fails. Nothing ever comes of a
-// revision in the future if the cluster has been restored from a backup: the caller finds
-// out by reading.
+// one member; if that fails, the next call asks the next one. If the revision lies in the
+// future, because a backup was restored, the watch is silent: the caller finds that out by
+// reading.
 func (c *Client) Watch(ctx context.Context, key, end []byte, revision int64) (*Watch, error) {
 	w := &Watch{Member: c.Member()}
 	err := c.watch(ctx, w, key, end, revision)
@@ -74,8 +74,8 @@ func (c *Client) watch(ctx context.Context, w *Watch, key, end []byte, revision 
 	return nil
 }
 
-// Next returns what has happened next: all of one revision or of several. It returns no
-// events, but a later revision, if nothing has for a while.
+// Next returns what has happened next: all events of one revision, or of several. If nothing
+// has happened for a while, it returns none.
 func (w *Watch) Next() (events []Event, err error) {
 	var line struct {
 		Result struct {

@@ -1,4 +1,4 @@
-package store
+package cluster
 
 import (
 	"encoding/json"
@@ -19,27 +19,28 @@ import (
 	"cars/internal/ops"
 	"cars/internal/rest"
 	"cars/internal/sorted"
+	"cars/internal/store"
 )
 
 // quick is how long things may take in tests. hasty is for those of etcd that does not
 // answer; a real one may be slow.
-var quick = times{patience: 3 * time.Second, impatient: 300 * time.Millisecond, beat: 100 * time.Millisecond, tick: 10 * time.Millisecond, leftovers: 100 * time.Millisecond}
+var quick = times{retry: 5 * time.Second, patience: 20 * time.Second, impatient: 300 * time.Millisecond, beat: 100 * time.Millisecond, tick: 10 * time.Millisecond, leftovers: 100 * time.Millisecond}
 
-func hasty(o *ClusterOptions) {
+func hasty(o *Options) {
 	hasty := quick
-	hasty.patience = 900 * time.Millisecond
+	hasty.patience = 3 * time.Second
 	o.times = &hasty
 }
 
 // A member is an owner: it has a cluster open, and the newest state.
 type member struct {
-	*Cluster
-	state    State
+	*Store
+	state    store.State
 	versions []string // of all states there were
 	reported *notices
 }
 
-func join(t *testing.T, members []string, change ...func(*ClusterOptions)) *member {
+func join(t *testing.T, members []string, change ...func(*Options)) *member {
 	t.Helper()
 	m, err := tryJoin(members, change...)
 	if err != nil {
@@ -49,36 +50,35 @@ func join(t *testing.T, members []string, change ...func(*ClusterOptions)) *memb
 	return m
 }
 
-func tryJoin(members []string, change ...func(*ClusterOptions)) (*member, error) {
+func tryJoin(members []string, change ...func(*Options)) (*member, error) {
 	m := &member{reported: new(notices)}
-	options := ClusterOptions{
+	options := Options{
 		Etcd:    etcd.Options{Members: members},
 		Prefix:  "test/notes",
 		Initial: newState(newNote(1, "0"), newNote(2, "two")),
 		Read:    readNote,
 		Notify:  m.reported.notify,
-		Retry:   5 * time.Second,
 		times:   &quick,
 	}
 	for _, f := range change {
 		f(&options)
 	}
 	var err error
-	m.Cluster, m.state, err = OpenCluster(options)
+	m.Store, m.state, err = Open(options)
 	m.versions = []string{m.state.Version}
 	return m, err
 }
 
 // wait takes events up to one of a kind.
-func (m *member) wait(kind Kind) error {
+func (m *member) wait(kind store.Kind) error {
 	for {
 		e := <-m.Events()
-		if e.Kind == Changed {
+		if e.Kind == store.Changed {
 			m.state = e.State
 			m.versions = append(m.versions, m.state.Version)
 		}
 		if e.Kind == kind {
-			if kind == Committed && e.Err == nil {
+			if kind == store.Committed && e.Err == nil {
 				m.state.Version = e.Version
 			}
 			return e.Err
@@ -87,11 +87,11 @@ func (m *member) wait(kind Kind) error {
 }
 
 // try commits once what f makes of the state.
-func (m *member) try(f func(s State) State) error {
+func (m *member) try(f func(s store.State) store.State) error {
 	after := f(m.state)
 	after.NextID = max(after.NextID, after.Items.LastID()+1)
-	m.Commit(Commit{Before: m.state, After: after, Writes: 1})
-	err := m.wait(Committed)
+	m.Commit(store.Commit{Before: m.state, After: after, Writes: 1})
+	err := m.wait(store.Committed)
 	if err == nil {
 		version := m.state.Version
 		m.state = after
@@ -102,31 +102,31 @@ func (m *member) try(f func(s State) State) error {
 }
 
 // change commits what f makes of the state, whoever else is first.
-func (m *member) change(f func(s State) State) error {
+func (m *member) change(f func(s store.State) store.State) error {
 	for {
-		if err := m.try(f); err != ErrConflict {
+		if err := m.try(f); err != store.ErrConflict {
 			return err
 		}
 	}
 }
 
 // put returns a function that puts in a note.
-func put(id int, text string) func(State) State {
-	return func(s State) State {
+func put(id int, text string) func(store.State) store.State {
+	return func(s store.State) store.State {
 		s.Items = s.Items.Put(newNote(id, text))
 		return s
 	}
 }
 
-func remove(id int) func(State) State {
-	return func(s State) State {
+func remove(id int) func(store.State) store.State {
+	return func(s store.State) store.State {
 		s.Items = s.Items.Delete(id)
 		return s
 	}
 }
 
-func replaceAll(list sorted.List) func(State) State {
-	return func(s State) State {
+func replaceAll(list sorted.List) func(store.State) store.State {
+	return func(s store.State) store.State {
 		s.Items = list
 		return s
 	}
@@ -140,14 +140,17 @@ func notes(n int, text string) sorted.List {
 	return sorted.NewList(items)
 }
 
+// long returns so many notes of 1.5 kB.
+func long(n int, text string) sorted.List { return notes(n, text+strings.Repeat(".", 1500)) }
+
 // increment adds 1 to the number that note 1 is.
-func increment(s State) State {
+func increment(s store.State) store.State {
 	n := 0
 	fmt.Sscan(s.Items.Get(1).Value.(*note).Text, &n)
 	return put(1, fmt.Sprint(n+1))(s)
 }
 
-func (m *member) must(t *testing.T, f func(s State) State) {
+func (m *member) must(t *testing.T, f func(s store.State) store.State) {
 	t.Helper()
 	if err := m.change(f); err != nil {
 		t.Fatal(err)
@@ -155,16 +158,16 @@ func (m *member) must(t *testing.T, f func(s State) State) {
 }
 
 // read returns the state once it is confirmed.
-func (m *member) read(t *testing.T) State {
+func (m *member) read(t *testing.T) store.State {
 	t.Helper()
 	m.Confirm()
-	if err := m.wait(Confirmed); err != nil {
+	if err := m.wait(store.Confirmed); err != nil {
 		t.Fatal(err)
 	}
 	return m.state
 }
 
-func render(s State) string {
+func render(s store.State) string {
 	var lines []string
 	for item := range s.Items.All() {
 		lines = append(lines, string(item.JSON()))
@@ -176,7 +179,7 @@ func render(s State) string {
 func wantSame(t *testing.T, members ...*member) {
 	t.Helper()
 	want := render(members[0].read(t))
-	all := append(members[1:], join(t, members[0].options.Etcd.Members, func(o *ClusterOptions) { o.Etcd = members[0].options.Etcd }))
+	all := append(members[1:], join(t, members[0].options.Etcd.Members, func(o *Options) { o.Etcd = members[0].options.Etcd }))
 	for i, m := range all {
 		if got := render(m.read(t)); got != want {
 			t.Errorf("member %d: got %.2000s, want %.2000s", i+1, got, want)
@@ -201,7 +204,7 @@ func onAll(t *testing.T, f func(t *testing.T, members []string)) {
 	t.Run("real", func(t *testing.T) { f(t, []string{etcdtest.Start(t)}) })
 }
 
-func TestClusterFollows(t *testing.T) {
+func TestFollows(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
 		a := join(t, members)
 		b := join(t, members)
@@ -217,7 +220,7 @@ func TestClusterFollows(t *testing.T) {
 			t.Errorf("got versions %s, want %s: others learn of each", b.versions, a.versions)
 		}
 		a.must(t, remove(3))
-		if err := b.try(put(3, "other")); err != ErrConflict {
+		if err := b.try(put(3, "other")); err != store.ErrConflict {
 			t.Errorf("got %v, want a conflict", err)
 		}
 		b.must(t, put(4, "four"))
@@ -228,16 +231,16 @@ func TestClusterFollows(t *testing.T) {
 	})
 }
 
-func TestClusterConfirmsRefusals(t *testing.T) {
+func TestConfirmsRefusals(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
 		a, b := join(t, members), join(t, members)
-		same := func(s State) State { return s }
+		same := func(s store.State) store.State { return s }
 		before := a.state.Version
 		if err := a.try(same); err != nil || a.state.Version != before {
 			t.Errorf("got %v, version %s, want %s", err, a.state.Version, before)
 		}
 		b.must(t, put(3, "three"))
-		if err := a.try(same); err != ErrConflict {
+		if err := a.try(same); err != store.ErrConflict {
 			t.Errorf("got %v, want a conflict", err)
 		}
 		if err := a.try(same); err != nil {
@@ -250,7 +253,7 @@ func TestClusterConfirmsRefusals(t *testing.T) {
 }
 
 // A refusal is judged by the newest state, whether the watch has brought it or not.
-func TestClusterRefusesByTheNewest(t *testing.T) {
+func TestRefusesByTheNewest(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 2)
 	a, b := join(t, f.Members[:1]), join(t, f.Members[1:])
 	eventually(t, "both watch", func() bool { return f.Watches() == 2 })
@@ -265,14 +268,14 @@ func TestClusterRefusesByTheNewest(t *testing.T) {
 	f.EndWatches()
 	eventually(t, "only b watches", func() bool { return f.Watches() == 1 })
 	b.must(t, put(3, "three"))
-	a.Commit(Commit{Before: a.state, After: a.state, Writes: 1})
+	a.Commit(store.Commit{Before: a.state, After: a.state, Writes: 1})
 	time.AfterFunc(100*time.Millisecond, func() { cut.Store(false) })
-	if err := a.wait(Committed); err != ErrConflict || a.state.Items.Get(3) == nil {
+	if err := a.wait(store.Committed); err != store.ErrConflict || a.state.Items.Get(3) == nil {
 		t.Errorf("got %v, want a conflict, and before it the newest state", err)
 	}
 }
 
-func TestClustersCompete(t *testing.T) {
+func TestCompete(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
 		all := []*member{join(t, members), join(t, members), join(t, members)}
 		const each = 40
@@ -319,13 +322,13 @@ func wantCount(t *testing.T, m *member, want int) {
 	}
 }
 
-func TestClusterCreatesOnce(t *testing.T) {
+func TestCreatesOnce(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
 		var group sync.WaitGroup
 		all := make([]*member, 4)
 		for i := range all {
 			group.Go(func() {
-				all[i] = join(t, members, func(o *ClusterOptions) { o.Initial = newState(newNote(1, fmt.Sprint(i))) })
+				all[i] = join(t, members, func(o *Options) { o.Initial = newState(newNote(1, fmt.Sprint(i))) })
 			})
 		}
 		group.Wait()
@@ -337,32 +340,36 @@ func TestClusterCreatesOnce(t *testing.T) {
 	})
 }
 
-func TestClusterOfManyAndFarBetween(t *testing.T) {
+// More items have keys of their own than are read at once, and some are far away.
+func TestLoadsManyItems(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
-		var items []*sorted.Item
-		for i := 1; i <= 600; i++ {
-			items = append(items, newNote(i, fmt.Sprint(i)))
+		a := join(t, members)
+		const count = 10_300
+		for first := 1; first < count; first += a.MaxWrites() {
+			a.must(t, func(s store.State) store.State {
+				for id := first; id < first+a.MaxWrites(); id++ {
+					s.Items = s.Items.Put(newNote(id, "x"))
+				}
+				return s
+			})
 		}
-		for i := 20; i < 53; i++ {
-			items = append(items, newNote(1<<i, fmt.Sprint(i)))
-			for n := 1; i == 30 && n < pageSize+1000; n++ { // more than are read at once, where few were to be expected
-				items = append(items, newNote(1<<i+n, "near"))
-			}
+		a.must(t, put(1<<40, "far"))
+		a.must(t, put(sorted.MaxID, "last"))
+		if got := a.state; got.Items.Len() < count || got.NextID != sorted.MaxID+1 {
+			t.Errorf("got %d items and next ID %d", got.Items.Len(), got.NextID)
 		}
-		items = append(items, newNote(sorted.MaxID, "last"))
-		a := join(t, members, func(o *ClusterOptions) { o.Initial = newState(items...) })
-		if a.state.Items.Len() != len(items) || a.state.NextID != sorted.MaxID+1 {
-			t.Errorf("got %d items, want %d", a.state.Items.Len(), len(items))
-		}
+		wantSame(t, a)
+		a.must(t, replaceAll(long(1000, "x"))) // in more packs than are read at once
+		a.must(t, remove(500))
 		wantSame(t, a)
 	})
 }
 
-func TestClusterReplacesAllInOneStep(t *testing.T) {
+func TestReplacesAllInOneStep(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 2)
 		replaceInOneStep(t, f.Members)
-		eventually(t, "what is no longer in use is deleted", func() bool { return len(f.Keys("test/notes/")) == 502 })
+		eventually(t, "what is no longer in use is deleted", func() bool { return len(f.Keys("test/notes/")) == 4 })
 	}
 	t.Run("real", func(t *testing.T) { replaceInOneStep(t, []string{etcdtest.Start(t)}) })
 }
@@ -370,14 +377,16 @@ func TestClusterReplacesAllInOneStep(t *testing.T) {
 func replaceInOneStep(t *testing.T, members []string) {
 	a, b := join(t, members), join(t, members)
 	a.must(t, replaceAll(notes(1000, "first")))
+	b.must(t, remove(1000)) // from a pack that a has written
+	wantSame(t, a, b)
 	b.must(t, replaceAll(notes(500, "second")))
 	a.must(t, put(501, "one more"))
 	b.must(t, remove(7))
 	a.must(t, put(7, "again"))
 	for _, m := range []*member{a, b} {
 		m.read(t)
-		if len(m.versions) != 6 {
-			t.Errorf("got versions %s, want 6: no step is seen in part", m.versions)
+		if len(m.versions) != 7 {
+			t.Errorf("got versions %s, want 7: no step is seen in part", m.versions)
 		}
 	}
 	wantSame(t, a, b)
@@ -391,7 +400,7 @@ func replaceInOneStep(t *testing.T, members []string) {
 // stagings counts requests that write another generation.
 func stagings(n *atomic.Int32, then func(int32) etcdtest.Fault) func(etcdtest.Request) etcdtest.Fault {
 	return func(r etcdtest.Request) etcdtest.Fault {
-		if r.Path == "/v3/kv/txn" && len(r.Body) > 5_000 {
+		if r.Path == "/v3/kv/txn" && len(r.Body) > 50_000 {
 			return then(n.Add(1))
 		}
 		return etcdtest.None
@@ -399,7 +408,7 @@ func stagings(n *atomic.Int32, then func(int32) etcdtest.Fault) func(etcdtest.Re
 }
 
 // A replacement that others were faster than is not written once more.
-func TestClusterKeepsWhatIsWritten(t *testing.T) {
+func TestKeepsWhatIsWritten(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
 	a, b := join(t, f.Members), join(t, f.Members)
 	var n atomic.Int32
@@ -409,26 +418,45 @@ func TestClusterKeepsWhatIsWritten(t *testing.T) {
 		}
 		return etcdtest.None
 	}))
-	list := notes(600, "new")
+	list := long(600, "new") // in 14 packs
 	conflicts := 0
 	for {
 		err := a.try(replaceAll(list))
 		if err == nil {
 			break
 		}
-		if err != ErrConflict {
+		if err != store.ErrConflict {
 			t.Fatal(err)
 		}
 		conflicts++
 	}
-	if conflicts != 1 || n.Load() != 5 {
-		t.Errorf("got %d conflicts and %d requests, want 1 and 5", conflicts, n.Load())
+	if conflicts != 1 || n.Load() != 14 {
+		t.Errorf("got %d conflicts and %d requests, want 1 and 14", conflicts, n.Load())
 	}
 	wantSame(t, a, b)
 }
 
+// A generation that was written in part is not used when the owner tries again.
+func TestForgetsWhatIsWrittenInPart(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 1)
+	a, b := join(t, f.Members, hasty), join(t, f.Members)
+	var n atomic.Int32
+	f.Fault(stagings(&n, func(n int32) etcdtest.Fault {
+		if n > 3 {
+			return etcdtest.Dropped
+		}
+		return etcdtest.None
+	}))
+	list := long(600, "new")
+	wantError(t, a.try(replaceAll(list)), http.StatusServiceUnavailable, "Nothing was changed", 1)
+	f.Fault(nil)
+	eventually(t, "etcd answers again", func() bool { return a.Failed() == nil })
+	a.must(t, replaceAll(list))
+	wantSame(t, a, b)
+}
+
 // So many changes as there are operations in a transaction, and one more or less.
-func TestClusterLargestTransaction(t *testing.T) {
+func TestLargestTransaction(t *testing.T) {
 	onAll(t, func(t *testing.T, members []string) {
 		a := join(t, members)
 		a.must(t, replaceAll(notes(128, strings.Repeat("long", 2500)))) // more than etcd takes at once
@@ -449,20 +477,22 @@ func TestClusterLargestTransaction(t *testing.T) {
 			}
 			return etcdtest.None
 		}))
-		if err := a.try(replaceAll(notes(1000, fmt.Sprint(differences)))); err != ErrConflict {
+		if err := a.try(replaceAll(long(1000, fmt.Sprint(differences)))); err != store.ErrConflict {
 			t.Errorf("got %v, want a conflict", err)
 		}
-		a.must(t, replaceAll(notes(1000-differences, fmt.Sprint(differences))))
-		if written := n.Load(); (written > 10) != (differences > 126) {
+		a.must(t, replaceAll(long(1000-differences, fmt.Sprint(differences))))
+		if written := n.Load(); (written > 24) != (differences > 126) {
 			t.Errorf("%d differences: got %d requests", differences, written)
 		}
 		f.Fault(nil)
+		a.must(t, put(1000, "is in a pack, and not in the list"))
+		a.must(t, remove(1000))
+		wantSame(t, a, b)
 	}
-	wantSame(t, a, b)
 }
 
 // What comes late or twice into a generation does not change it once it is in use.
-func TestClusterLateDuplicates(t *testing.T) {
+func TestLateDuplicates(t *testing.T) {
 	f := etcdtest.New(t, "3.6", 2)
 	a := join(t, f.Members)
 	var n atomic.Int32
@@ -472,7 +502,7 @@ func TestClusterLateDuplicates(t *testing.T) {
 		}
 		return etcdtest.Late
 	}))
-	a.must(t, replaceAll(notes(300, "old")))
+	a.must(t, replaceAll(long(300, "old")))
 	f.Fault(nil)
 	for i := range 300 {
 		if i%3 == 0 {
@@ -483,7 +513,7 @@ func TestClusterLateDuplicates(t *testing.T) {
 	wantSame(t, a)
 }
 
-func TestClusterDiesWhileItReplaces(t *testing.T) {
+func TestDiesWhileItReplaces(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
 	b := join(t, f.Members)
 	a, err := tryJoin(f.Members)
@@ -502,15 +532,15 @@ func TestClusterDiesWhileItReplaces(t *testing.T) {
 		}
 		return etcdtest.None
 	}))
-	a.Commit(Commit{Before: a.state, After: newState(slices.Collect(notes(1000, "never").All())...)})
+	a.Commit(store.Commit{Before: a.state, After: newState(slices.Collect(long(1000, "never").All())...)})
 	<-reached
 	a.cancel() // as if it were killed
-	eventually(t, "a part is written", func() bool { return len(f.Keys("test/notes/")) == 2+1+1+3*128 })
+	eventually(t, "a part is written", func() bool { return len(f.Keys("test/notes/")) == 2+1+1+3 })
 	if got := render(b.read(t)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	time.Sleep(5 * quick.leftovers) // while the lease holds, what is there may still be in the making
-	if got := len(f.Keys("test/notes/")); got != 2+1+1+3*128 {
+	if got := len(f.Keys("test/notes/")); got != 2+1+1+3 {
 		t.Errorf("got %d keys before the lease is over", got)
 	}
 	f.EndLeases()
@@ -519,9 +549,9 @@ func TestClusterDiesWhileItReplaces(t *testing.T) {
 }
 
 // A generation whose lease is over before it is named is not named.
-func TestClusterTooSlow(t *testing.T) {
+func TestTooSlow(t *testing.T) {
 	for _, when := range []func(r etcdtest.Request) bool{
-		func(r etcdtest.Request) bool { return len(r.Body) > 5_000 },                              // while it is written
+		func(r etcdtest.Request) bool { return len(r.Body) > 50_000 },                             // while it is written
 		func(r etcdtest.Request) bool { return strings.Contains(r.Body, "request_delete_range") }, // when it is to be named
 	} {
 		f := etcdtest.New(t, "3.4", 1)
@@ -534,11 +564,11 @@ func TestClusterTooSlow(t *testing.T) {
 			return etcdtest.None
 		})
 		before := render(a.state)
-		wantError(t, a.try(replaceAll(notes(600, "slow"))), http.StatusServiceUnavailable, "Nothing was changed", 1)
+		wantError(t, a.try(replaceAll(long(600, "slow"))), http.StatusServiceUnavailable, "Nothing was changed", 1)
 		if got := render(a.read(t)); got != before {
 			t.Errorf("got %.200s, want %s", got, before)
 		}
-		a.must(t, replaceAll(notes(600, "again")))
+		a.must(t, replaceAll(long(600, "again")))
 		wantSame(t, a)
 	}
 }
@@ -551,7 +581,7 @@ func wantError(t *testing.T, err error, status int, text string, retry int) {
 	}
 }
 
-func TestClusterLostAnswers(t *testing.T) {
+func TestLostAnswers(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 3)
 		all := []*member{join(t, f.Members), join(t, f.Members)}
@@ -574,7 +604,7 @@ func TestClusterLostAnswers(t *testing.T) {
 }
 
 // The watch tells that a commit was made, if nobody else does.
-func TestClusterAnswersNeverCome(t *testing.T) {
+func TestAnswersNeverCome(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 2)
 	a := join(t, f.Members)
 	f.Fault(func(r etcdtest.Request) etcdtest.Fault {
@@ -616,18 +646,18 @@ func losing(t *testing.T) (f *etcdtest.Cluster, a, b *member, release func()) {
 		return etcdtest.None
 	})
 	f.EndWatches()
-	a.Commit(Commit{Before: a.state, After: increment(a.state), Writes: 1})
+	a.Commit(store.Commit{Before: a.state, After: increment(a.state), Writes: 1})
 	eventually(t, "a asks again", func() bool { return n.Load() == 2 })
 	eventually(t, "only b watches", func() bool { return f.Watches() == 1 })
 	return f, a, b, func() { close(released) }
 }
 
 // Another has committed after this program did, whose answer was lost.
-func TestClusterLostAndOvertaken(t *testing.T) {
+func TestLostAndOvertaken(t *testing.T) {
 	_, a, b, release := losing(t)
 	b.must(t, increment)
 	release()
-	if err := a.wait(Committed); err != nil {
+	if err := a.wait(store.Committed); err != nil {
 		t.Errorf("got %v, want that it was made", err)
 	}
 	wantCount(t, b, 2)
@@ -635,21 +665,21 @@ func TestClusterLostAndOvertaken(t *testing.T) {
 }
 
 // The same, when the watch cannot tell: its history is compacted.
-func TestClusterNobodyKnows(t *testing.T) {
+func TestNobodyKnows(t *testing.T) {
 	f, a, b, release := losing(t)
 	b.must(t, increment)
 	f.Compact()
 	release()
-	wantError(t, a.wait(Committed), http.StatusServiceUnavailable, "whether the change was made is not known", 0)
+	wantError(t, a.wait(store.Committed), http.StatusServiceUnavailable, "whether the change was made is not known", 0)
 	wantCount(t, a, 2)
 	wantSame(t, a, b)
 }
 
-func TestClusterWithoutQuorum(t *testing.T) {
+func TestWithoutQuorum(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 3)
 		a := join(t, f.Members, hasty)
-		local := join(t, f.Members, hasty, func(o *ClusterOptions) { o.LocalReads = true })
+		local := join(t, f.Members, hasty, func(o *Options) { o.LocalReads = true })
 		if !a.Confirms() || local.Confirms() || !a.Shared() || !local.Shared() {
 			t.Error("reads are confirmed unless they are local")
 		}
@@ -657,19 +687,19 @@ func TestClusterWithoutQuorum(t *testing.T) {
 		wantError(t, a.try(increment), http.StatusServiceUnavailable, "Nothing was changed", 1)
 		began := time.Now()
 		a.Confirm()
-		wantError(t, a.wait(Confirmed), http.StatusServiceUnavailable, "not known whether the catalogue", 1)
+		wantError(t, a.wait(store.Confirmed), http.StatusServiceUnavailable, "not known whether the catalogue", 1)
+		if took := time.Since(began); took >= a.options.times.patience {
+			t.Errorf("the error takes %s, though it is known by then that etcd does not answer", took)
+		}
 		if a.Failed() == nil || !strings.Contains(a.Failed().Error(), "no leader") {
 			t.Errorf("got failure %v", a.Failed())
-		}
-		if took := time.Since(began); took >= 900*time.Millisecond {
-			t.Errorf("once it is known that etcd does not answer, the error takes %s", took)
 		}
 		if local.Failed() != nil {
 			t.Errorf("got failure %v: local reads go on", local.Failed())
 		}
 		eventually(t, "the age grows", func() bool { return local.Age() > 500*time.Millisecond })
 		f.Quorum(true)
-		eventually(t, "it goes on by itself", func() bool { return a.Failed() == nil && local.Age() < 300*time.Millisecond })
+		eventually(t, "it goes on by itself", func() bool { return a.Failed() == nil && local.Age() < 500*time.Millisecond })
 		a.must(t, increment)
 		wantSame(t, a, local)
 		if n := a.reported.containing("etcd does not answer"); n != 1 {
@@ -678,10 +708,10 @@ func TestClusterWithoutQuorum(t *testing.T) {
 	}
 }
 
-func TestClusterHistoryIsCompacted(t *testing.T) {
+func TestHistoryIsCompacted(t *testing.T) {
 	f := etcdtest.New(t, "3.6", 2)
 	a := join(t, f.Members)
-	local := join(t, f.Members, func(o *ClusterOptions) { o.LocalReads = true })
+	local := join(t, f.Members, func(o *Options) { o.LocalReads = true })
 	eventually(t, "both watch", func() bool { return f.Watches() == 2 })
 	var cut atomic.Bool
 	cut.Store(true)
@@ -709,15 +739,16 @@ func TestClusterHistoryIsCompacted(t *testing.T) {
 	wantSame(t, a, local)
 }
 
-func TestClusterRestoredFromABackup(t *testing.T) {
+func TestRestoredFromABackup(t *testing.T) {
 	// So many revisions follow in which something else changes, or the state: the last
 	// revision seen is then no longer in the future, and newer states are.
 	for _, further := range []int{0, 20} {
 		for _, key := range []string{"another", "test/notes/state"} {
 			f := etcdtest.New(t, "3.4", 2)
 			a := join(t, f.Members)
+			eventually(t, "it watches", func() bool { return f.Watches() == 1 })
 			a.must(t, increment)
-			backup, stored := f.Backup(), a.stored
+			backup, stored := f.Backup(), a.newest.Stored
 			for range 5 {
 				a.must(t, increment)
 			}
@@ -731,7 +762,7 @@ func TestClusterRestoredFromABackup(t *testing.T) {
 			if further == 0 && key == "another" { // it is found out whoever asks first
 				wantCount(t, a, 1)
 			} else if further == 0 {
-				if err := a.try(increment); err != ErrConflict || a.state.Items.Get(1).Value.(*note).Text != "1" {
+				if err := a.try(increment); err != store.ErrConflict || a.state.Items.Get(1).Value.(*note).Text != "1" {
 					t.Errorf("got %v, want a conflict, and before it the older state", err)
 				}
 			}
@@ -746,9 +777,9 @@ func TestClusterRestoredFromABackup(t *testing.T) {
 
 // A backup is noticed by a program, too, that knows of newer states only that they were
 // there.
-func TestClusterRestoredBeforeItWatched(t *testing.T) {
+func TestRestoredBeforeItWatched(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 2)
-	a, b := join(t, f.Members[:1]), join(t, f.Members[1:])
+	a, b := join(t, f.Members[:1], hasty), join(t, f.Members[1:])
 	eventually(t, "both watch", func() bool { return f.Watches() == 2 })
 	var cut atomic.Bool
 	cut.Store(true)
@@ -770,14 +801,14 @@ func TestClusterRestoredBeforeItWatched(t *testing.T) {
 	wantSame(t, a, b)
 }
 
-func TestClusterIsFull(t *testing.T) {
+func TestIsFull(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 1)
 		a := join(t, f.Members)
 		f.Full(true)
 		wantError(t, a.try(increment), http.StatusInsufficientStorage, "no room", 0)
 		wantError(t, a.try(remove(1)), http.StatusInsufficientStorage, "no room", 0)
-		wantError(t, a.try(replaceAll(notes(600, "more"))), http.StatusInsufficientStorage, "no room", 0)
+		wantError(t, a.try(replaceAll(long(600, "more"))), http.StatusInsufficientStorage, "no room", 0)
 		a.read(t)
 		if a.Failed() != nil {
 			t.Errorf("got failure %v: reads go on", a.Failed())
@@ -788,12 +819,12 @@ func TestClusterIsFull(t *testing.T) {
 	}
 }
 
-func TestClusterWithUsers(t *testing.T) {
+func TestWithUsers(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 2)
 		f.Users("cars", "secret")
-		as := func(password string) func(*ClusterOptions) {
-			return func(o *ClusterOptions) { o.Etcd.User, o.Etcd.Password = "cars", password }
+		as := func(password string) func(*Options) {
+			return func(o *Options) { o.Etcd.User, o.Etcd.Password = "cars", password }
 		}
 		a, b := join(t, f.Members, as("secret")), join(t, f.Members, as("secret"))
 		for range 3 {
@@ -814,10 +845,14 @@ func TestClusterWithUsers(t *testing.T) {
 	}
 }
 
-func TestClusterCannotBeReached(t *testing.T) {
+func TestCannotBeReached(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 2)
 	f.Quorum(false)
-	_, err := tryJoin(f.Members, func(o *ClusterOptions) { o.Retry = 500 * time.Millisecond })
+	_, err := tryJoin(f.Members, func(o *Options) {
+		short := quick
+		short.retry = 500 * time.Millisecond
+		o.times = &short
+	})
 	if err == nil || strings.Count(err.Error(), "no leader") != 2 || !strings.Contains(err.Error(), f.Members[0]) || !strings.Contains(err.Error(), f.Members[1]) {
 		t.Errorf("got %v, want what each member said", err)
 	}
@@ -828,28 +863,28 @@ func TestClusterCannotBeReached(t *testing.T) {
 	}
 }
 
-func TestClusterWhatCannotBeRead(t *testing.T) {
+func TestWhatCannotBeRead(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
 	a := join(t, f.Members, hasty)
-	f.Put("test/notes/"+a.stored.Generation+"/0000000000000002", `{"id":3,"text":"of another"}`)
+	f.Put("test/notes/"+a.newest.Stored.Generation+"/0000000000000002", `{"id":3,"text":"of another"}`)
 	_, err := tryJoin(f.Members)
 	if err == nil || !strings.Contains(err.Error(), "0000000000000002 has ID 3") {
 		t.Errorf("got %v", err)
 	}
 	f.Put("test/notes/state", "")
 	a.Confirm()
-	wantError(t, a.wait(Confirmed), http.StatusServiceUnavailable, "not known whether the catalogue", 1)
+	wantError(t, a.wait(store.Confirmed), http.StatusServiceUnavailable, "not known whether the catalogue", 1)
 	wantError(t, a.try(increment), http.StatusServiceUnavailable, "Nothing was changed", 1)
 	eventually(t, "it says that it has failed", func() bool { return a.Failed() != nil })
 }
 
-func TestClusterMetrics(t *testing.T) {
+func TestMetrics(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
 	a, b := join(t, f.Members), join(t, f.Members)
 	registry := new(ops.Registry)
 	a.AddMetrics(registry)
 	b.must(t, increment)
-	for a.try(increment) == ErrConflict {
+	for a.try(increment) == store.ErrConflict {
 	}
 	a.read(t)
 	var text strings.Builder
@@ -864,15 +899,15 @@ func TestClusterMetrics(t *testing.T) {
 	}
 }
 
-func TestClusterCloses(t *testing.T) {
+func TestCloses(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
 	a, err := tryJoin(f.Members)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Commit(Commit{Before: a.state, After: increment(a.state), Writes: 1})
+	a.Commit(store.Commit{Before: a.state, After: increment(a.state), Writes: 1})
 	a.Close()
-	if err := a.wait(Committed); err != nil {
+	if err := a.wait(store.Committed); err != nil {
 		t.Errorf("got %v: the last commit ends first", err)
 	}
 	eventually(t, "the watch has ended", func() bool { return f.Watches() == 0 })

@@ -1,0 +1,141 @@
+package layout
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"cars/internal/etcd"
+	"cars/internal/sorted"
+	"cars/internal/store"
+)
+
+// A Value is what stands in etcd at the state's key.
+type Value struct {
+	Batch      string `json:"batch"` // the commit that has put it there
+	NextID     int    `json:"nextId"`
+	Generation string `json:"generation"`
+}
+
+// A Snapshot is a state, and how it is kept in etcd.
+type Snapshot struct {
+	State    store.State
+	Packed   sorted.List // the items in the packs of its generation
+	Stored   Value
+	Revision int64 // that has put Stored there; 0: there is no state
+}
+
+// Version returns the version of the state that a revision has put.
+func Version(revision int64) string { return strconv.FormatInt(revision, 10) }
+
+// A Loaded is a snapshot that was read from etcd.
+type Loaded struct {
+	Snapshot
+	Seen  int64     // the revision of etcd in which it was read
+	Asked time.Time // it was current then, or later
+}
+
+// ErrGone says that there is no state where there was one.
+var ErrGone = errors.New("layout: the state is gone")
+
+// readState returns the state as it was in a revision, or with 0 as it is, and the revision
+// of etcd. If there is no state, kv is zero.
+func (l *Layout) readState(ctx context.Context, revision int64) (kv etcd.KeyValue, now int64, err error) {
+	result, err := l.Client.Range(ctx, etcd.Range{Key: l.state(), Revision: revision})
+	if err == nil && len(result.KVs) > 0 {
+		kv = result.KVs[0]
+	}
+	return kv, result.Header.Revision, err
+}
+
+// Newest asks etcd for the revision of the newest state. It is 0 if there is none.
+func (l *Layout) Newest(ctx context.Context) (int64, error) {
+	kv, _, err := l.readState(ctx, 0)
+	return kv.ModRevision, err
+}
+
+// Load reads the state and all items, as they were at one instant. If there is no state, the
+// Revision is 0. Items that known has are not made anew. etcd has patience to answer
+// the first question.
+func (l *Layout) Load(ctx context.Context, known sorted.List, patience time.Duration) (s Loaded, err error) {
+	s.Asked = time.Now()
+	first, cancel := context.WithTimeout(ctx, patience)
+	kv, now, err := l.readState(first, 0)
+	cancel()
+	if err != nil || kv.ModRevision == 0 {
+		return s, err
+	}
+	if err := json.Unmarshal(kv.Value, &s.Stored); err != nil {
+		return s, fmt.Errorf("layout: what stands at %s is not a state: %w", l.state(), err)
+	}
+	s.Revision, s.Seen = kv.ModRevision, now
+	ctx, cancel = context.WithCancel(ctx)
+	defer cancel()
+	name := s.Stored.Generation
+	packs := etcd.Range{Limit: packsAtOnce, Revision: now}
+	packs.Key, packs.End = l.under(name + "/pack")
+	items := etcd.Range{Key: l.item(name, 1), End: l.item(name, s.Stored.NextID), Limit: pageSize, Revision: now}
+	pages := make(chan []etcd.KeyValue, 1) // so that one page is read while another is made into items
+	var failed error                       // of reading; set before pages is closed
+	go func() {
+		defer close(pages)
+		page := func(kvs []etcd.KeyValue) error {
+			select {
+			case pages <- kvs:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if failed = l.scan(ctx, packs, page); failed == nil {
+			page(nil) // the packs end
+			failed = l.scan(ctx, items, page)
+		}
+	}()
+	var all sorted.Builder
+	for kvs := range pages {
+		if kvs == nil {
+			s.Packed = all.List()
+		}
+		for _, kv := range kvs {
+			items, err := l.items(kv, known)
+			if err != nil {
+				return s, err
+			}
+			for _, item := range items {
+				all.Put(item)
+			}
+			if _, _, id := l.parse(kv.Key); items == nil {
+				all.Delete(id)
+			}
+		}
+	}
+	s.State = store.State{Items: all.List(), NextID: s.Stored.NextID, Version: Version(s.Revision)}
+	return s, failed
+}
+
+// pageSize is the most keys that are read in one request, and packsAtOnce the most packs.
+const (
+	pageSize    = 10_000
+	packsAtOnce = 8
+)
+
+// scan reads a range, r.Limit keys at a time. etcd counts all keys up to the end of the range
+// each time, which takes it 0.2 µs a key: that is why pages are large.
+func (l *Layout) scan(ctx context.Context, r etcd.Range, page func([]etcd.KeyValue) error) error {
+	for {
+		within, cancel := context.WithTimeout(ctx, 4*l.Patience)
+		result, err := l.Client.Range(within, r)
+		cancel()
+		if err == nil && len(result.KVs) > 0 {
+			err = page(result.KVs)
+		}
+		if err != nil || len(result.KVs) < r.Limit {
+			return err
+		}
+		r.Key = append(result.KVs[r.Limit-1].Key, 0)
+	}
+}
