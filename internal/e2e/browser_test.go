@@ -284,6 +284,15 @@ func TestPageWatchesWrites(t *testing.T) {
 	b.checkConsole()
 }
 
+// TestPageWatchesWritesInMemory has no disk to speak of.
+func TestPageWatchesWritesInMemory(t *testing.T) {
+	_, b := shop(t, "-data", "")
+	b.choose("#what", "Writes")
+	b.numbers()
+	b.untilText("#explanation", "success before the batch was done")
+	b.checkConsole()
+}
+
 // TestPageFollows has a page show what others do, without moving what is being read.
 func TestPageFollows(t *testing.T) {
 	s, b := shop(t)
