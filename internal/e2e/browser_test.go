@@ -76,7 +76,8 @@ func TestPageFindsCars(t *testing.T) {
 	b.checkConsole("Failed to load resource")
 }
 
-// TestPageByKeyboard opens a car and closes it, and is back where it was.
+// TestPageByKeyboard opens a car and closes it, and is back where it was, also when the
+// list has been read anew meanwhile.
 func TestPageByKeyboard(t *testing.T) {
 	_, b := shop(t)
 	b.press(keyTab)
@@ -91,8 +92,19 @@ func TestPageByKeyboard(t *testing.T) {
 	b.until(`document.querySelector("dialog[open]").id === "car" && location.hash === "#car-2"`)
 	b.untilText("#car", "2.0L Turbo Inline-4")
 	b.until(`document.querySelector("#car").contains(document.activeElement)`)
+	const back = `!document.querySelector("dialog[open]") && location.hash === "" && document.activeElement.closest("[data-id]")?.dataset.id === "2"`
 	b.press(keyEscape)
-	b.until(`!document.querySelector("dialog[open]") && location.hash === "" && document.activeElement.closest("[data-id]").dataset.id === "2"`)
+	b.until(back)
+	b.press(keyEnter)
+	b.untilText("#car", "2.0L Turbo Inline-4")
+	b.press(keyTab)
+	b.press(keyEnter) // Edit
+	b.until(`document.querySelector("#editor").open`)
+	b.press(keyEnter) // Save
+	b.untilText("#toast", "was saved")
+	b.until(`document.querySelector("#list").ariaBusy === "false"`)
+	b.press(keyEscape)
+	b.until(back)
 	b.checkConsole()
 }
 
