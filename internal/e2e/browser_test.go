@@ -379,12 +379,14 @@ func TestPageWithoutStream(t *testing.T) {
 // TestPageShowsSignsOfLife has a slow server. Every button says at once what is under way.
 func TestPageShowsSignsOfLife(t *testing.T) {
 	b := startBrowser(t)
-	s := start(t, "-delay", "700ms")
+	s := start(t, "-delay", "1500ms")
 	s.skipLog()
-	b.open(s.url + "/#car-2")
-	b.untilText("#car", "Reading …")
-	b.until(`getComputedStyle(document.querySelector("#car dl")).display === "none"`) // nothing is known of it yet
-	b.untilText("#car", "Mercedes-Benz")
+	b.open(s.url)
+	b.until(cards + ` === 12`)
+	b.eval(`location.hash = "#car-20"`)
+	// Nothing is known of it yet.
+	b.until(`document.querySelector("#car").innerText.includes("Reading …") && getComputedStyle(document.querySelector("#car dl")).display === "none"`)
+	b.untilText("#car dl", "Fiat")
 	b.click("#edit")
 	b.write(`#editor [name="price"]`, "1")
 	b.click("#save")
@@ -399,7 +401,7 @@ func TestPageShowsSignsOfLife(t *testing.T) {
 	b.untilText("#toast", "is back.")
 	b.choose("#sort", "Lowest price")
 	b.untilText("#status", "Loading …")
-	b.until(`document.querySelector("#list [data-id]").dataset.id === "2"`)
+	b.until(`document.querySelector("#list [data-id]").dataset.id === "20"`)
 	b.open(s.url + "/#car-999")
 	b.open(s.url + "/?_sort=price#car-999")
 	b.untilText("#car", "There is no such car")
