@@ -76,7 +76,7 @@ export async function write(method, path, { body, etag, signal } = {}) {
 			return await send(path, { method, headers, signal, body: body && JSON.stringify(body) });
 		} catch (error) {
 			if (error.status !== 401) throw error;
-			if (token === used) token = prompt(`${used ? 'The server refuses this token.' : 'Only who has the token may change these cars.'} Enter the one that was set as CARS_TOKEN when the server was started:`)?.replace(/[^!-~]/g, '');
+			if (token === used) token = prompt(`${used ? 'The server refuses this token.' : 'Changing these cars needs a token.'} Enter the one that was set as CARS_TOKEN when the server was started:`)?.replace(/[^!-~]/g, '');
 			if (!token) throw error;
 		}
 	}

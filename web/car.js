@@ -149,7 +149,7 @@ async function remove() {
 	}
 }
 
-// restore puts a deleted car back under its number, which nobody else is given.
+// restore puts a deleted car back, under its number.
 async function restore(deleted) {
 	const { id } = deleted;
 	const name = quote(deleted.name);

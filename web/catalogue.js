@@ -58,7 +58,7 @@ export function loadIfMoved() {
 }
 
 // waiting says why there is no answer yet, and when the next attempt is made. Only the
-// reason is read out: a voice that counts would be a nuisance.
+// reason is read out.
 function waiting(reason, seconds) {
 	if (reason && status.textContent !== reason) status.textContent = reason;
 	element('countdown').textContent = reason && (seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying again …');
@@ -68,8 +68,10 @@ function waiting(reason, seconds) {
 
 function showCars({ data, total }) {
 	shown = new Map();
-	list.replaceChildren();
-	data.forEach(add);
+	data.map(card).forEach((item, i) => {
+		if (item !== list.children[i]) list.insertBefore(item, list.children[i]);
+	});
+	while (list.children[data.length]) leave(list.lastElementChild);
 	trouble.hidden = true;
 	showTotal(total);
 }
@@ -89,10 +91,11 @@ function showTotal(all) {
 	showPages(page, paged ? Math.ceil(total / size) : 0);
 }
 
-function add(car) {
+// card returns a car's card: the same as before, if any, where the keyboard may be.
+function card(car) {
 	shown.set(car.id, car);
 	known.add(car.id);
-	list.append(fill(element('card').content.cloneNode(true).firstElementChild, car));
+	return fill(itemOf(car.id) ?? element('card').content.cloneNode(true).firstElementChild, car);
 }
 
 function fill(item, car) {
@@ -110,7 +113,7 @@ function fill(item, car) {
 function showPages(page, pages) {
 	element('pages').hidden = pages < 2 && page < 2;
 	element('page').textContent = `Page ${count(page)} of ${count(pages)}`;
-	// They stay focusable: who pages with the keyboard must not lose their place.
+	// They stay focusable, for the keyboard.
 	for (const [id, to] of Object.entries({ first: 1, previous: Math.min(page - 1, pages), next: page + 1, last: pages })) {
 		element(id).value = to;
 		element(id).ariaDisabled = String(to === page || to < 1 || to > pages);
@@ -185,7 +188,7 @@ function mark(item) {
 	item.marked = setTimeout(() => item.classList.remove('changed'), 6000);
 }
 
-// leave removes a card. Who is there with the keyboard goes on at the next.
+// leave removes a card. The keyboard goes on at the next.
 function leave(item) {
 	if (item.contains(document.activeElement)) {
 		((item.nextElementSibling ?? item.previousElementSibling)?.querySelector('a') ?? listTitle).focus();
@@ -198,7 +201,7 @@ async function refill() {
 	const { signal } = request;
 	const answer = await read(`api/cars?${query()}`, { signal }).catch(() => {});
 	if (!answer || signal.aborted || list.ariaBusy === 'true') return;
-	answer.data.filter(({ id }) => !shown.has(id)).slice(0, Math.max(0, answer.data.length - shown.size)).forEach(add);
+	list.append(...answer.data.filter(({ id }) => !shown.has(id)).slice(0, Math.max(0, answer.data.length - shown.size)).map(card));
 	showTotal(answer.total);
 	keepNews(true);
 }

@@ -141,7 +141,7 @@ function explain(error) {
 		base = undefined;
 		complain('The car was deleted meanwhile. Save to put it back as it is here.');
 	} else if (error.unknown) {
-		complain(`${error.message} Whether the car was saved is not known. ${base ? 'Save again to find out: only a car that is as you read it is changed.' : 'Look for it in the list before you save again.'}`);
+		complain(`${error.message} Whether the car was saved is not known. ${base ? 'Save again to find out.' : 'Look for it in the list before you save again.'}`);
 		if (!base) load();
 	} else {
 		if (error.retryAfter) others.push(`Nothing was saved; try again in ${error.retryAfter} s.`);

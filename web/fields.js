@@ -43,8 +43,8 @@ export function show(path, value) {
 	return path === 'details.horsepower' ? count(value) : String(value);
 }
 
-// picture has img show a car. Only pictures on this server are loaded: a page that
-// asks others tells them who looks at what.
+// picture has img show a car. Only pictures on this server are loaded: others
+// would learn who looks at what.
 export function picture(img, car) {
 	const general = 'images/car.svg';
 	const slug = car.category?.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');

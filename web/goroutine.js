@@ -87,10 +87,10 @@ async function runWrites(count) {
 		if (batches.length > 0) share(picture, `${judged} ${inBatches}`, batches.map((batch) => batch.map(({ number }) => number)));
 		if (syncs) compare(picture, [measured(counted(syncs, 'sync'), 'sync', syncs, mean), { ...measured(`A sync for each of ${done.length}`, 'sync', done.length, mean), how: 'computed' }]);
 		explanation.textContent = [
-			`The goroutine judged ${judged} one after the other${batches.length > 0 ? `, ${inBatches} of up to ${Math.max(...batches.map(({ length }) => length))}: what came due while the disk was busy shared the next` : ''}.`,
+			`The goroutine judged ${judged} one after the other${batches.length > 0 ? `, ${inBatches} of up to ${Math.max(...batches.map(({ length }) => length))}: what came due during one shared the next` : ''}.`,
 			syncs ? `The disk synced ${syncs === 1 ? 'once' : `${syncs} times`} and took ${ms(mean)} for it on average; a sync for each write would have kept it busy for ${ms(mean * done.length)}.`
-				: 'How long the disk took is not known: /metrics is not open here, or the cars are in memory only.',
-			'Nobody was told of success before it was on the disk, and all of a batch were told together; the cars have been deleted again.',
+				: 'How long the disk took is not known: /metrics is not open here, or the cars are not in a file.',
+			`Nobody was told of success before ${syncs ? 'it was on the disk' : 'the batch was done'}, and all of a batch were told together; the cars have been deleted again.`,
 		].join(' ');
 	}
 	list(run.rows);
@@ -135,10 +135,10 @@ async function measure(count, path, request) {
 		const run = { rows, names, total: Math.max(...rows.map(({ end }) => end)), processed: rows.filter(({ process }) => process) };
 		waterfall.finish(run.total, `Waterfall of ${requests(rows)}`);
 		say(run);
-		explanation.textContent = 'None was processed, so there is nothing to see.';
 		const hands = over(run.processed.map(({ received, answered }) => [received, answered]));
 		run.inside = peak(hands);
 		if (hands.length > 0) area(picture, 'In the goroutine’s hands', hands, run.inside, run.total);
+		else explanation.textContent = 'None was processed, so there is nothing to see.';
 		return run;
 	} finally {
 		waterfall.stop();
@@ -233,7 +233,7 @@ function explainReads({ rows, inside, names }, [ours, pool, loop]) {
 	return [
 		names === 1 && protocol === 'http/1.1' && out < rows.length
 			? `The browser limits this picture: over HTTP/1.1 it lets only ${out} of ${requests(rows)} on their way at a time, and the others wait in it (dotted).`
-			: `${requests(rows)} set out at once over ${name}${names > 1 ? `, to ${names} names of this machine since a browser opens only six connections to each` : ''}, and up to ${out} were on the way at the same moment.`,
+			: `${requests(rows)} set out at once over ${name}${names > 1 ? `, to ${Math.min(names, rows.length)} names of this machine since a browser opens only six connections to each` : ''}, and up to ${out} were on the way at the same moment.`,
 		typical < 1
 			? `Processing took the server only ${ms(typical)} each, so nearly all one sees is the browser and the network.`
 			: `Each took ${ms(typical)} of processing, but the one goroutine slept through none of it: it had up to ${inside} in hand at the same moment.`,

@@ -20,7 +20,7 @@ export function say(message, onUndo) {
 	toast.classList.toggle('shown', message.length > 0);
 	undo.hidden = !onUndo;
 	undo.onclick = onUndo && (() => {
-		undo.onclick = null; // once: a double click must not undo twice
+		undo.onclick = null; // a double click undoes once
 		onUndo();
 	});
 	if (onUndo) undo.focus();

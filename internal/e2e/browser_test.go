@@ -76,7 +76,8 @@ func TestPageFindsCars(t *testing.T) {
 	b.checkConsole("Failed to load resource")
 }
 
-// TestPageByKeyboard opens a car and closes it, and is back where it was.
+// TestPageByKeyboard opens a car and closes it, and is back where it was, also when the
+// list has been read anew meanwhile.
 func TestPageByKeyboard(t *testing.T) {
 	_, b := shop(t)
 	b.press(keyTab)
@@ -91,8 +92,19 @@ func TestPageByKeyboard(t *testing.T) {
 	b.until(`document.querySelector("dialog[open]").id === "car" && location.hash === "#car-2"`)
 	b.untilText("#car", "2.0L Turbo Inline-4")
 	b.until(`document.querySelector("#car").contains(document.activeElement)`)
+	const back = `!document.querySelector("dialog[open]") && location.hash === "" && document.activeElement.closest("[data-id]")?.dataset.id === "2"`
 	b.press(keyEscape)
-	b.until(`!document.querySelector("dialog[open]") && location.hash === "" && document.activeElement.closest("[data-id]").dataset.id === "2"`)
+	b.until(back)
+	b.press(keyEnter)
+	b.untilText("#car", "2.0L Turbo Inline-4")
+	b.press(keyTab)
+	b.press(keyEnter) // Edit
+	b.until(`document.querySelector("#editor").open`)
+	b.press(keyEnter) // Save
+	b.untilText("#toast", "was saved")
+	b.until(`document.querySelector("#list").ariaBusy === "false"`)
+	b.press(keyEscape)
+	b.until(back)
 	b.checkConsole()
 }
 
@@ -284,6 +296,15 @@ func TestPageWatchesWrites(t *testing.T) {
 	b.checkConsole()
 }
 
+// TestPageWatchesWritesInMemory has no disk to speak of.
+func TestPageWatchesWritesInMemory(t *testing.T) {
+	_, b := shop(t, "-data", "")
+	b.choose("#what", "Writes")
+	b.numbers()
+	b.untilText("#explanation", "success before the batch was done")
+	b.checkConsole()
+}
+
 // TestPageFollows has a page show what others do, without moving what is being read.
 func TestPageFollows(t *testing.T) {
 	s, b := shop(t)
@@ -358,12 +379,14 @@ func TestPageWithoutStream(t *testing.T) {
 // TestPageShowsSignsOfLife has a slow server. Every button says at once what is under way.
 func TestPageShowsSignsOfLife(t *testing.T) {
 	b := startBrowser(t)
-	s := start(t, "-delay", "700ms")
+	s := start(t, "-delay", "1500ms")
 	s.skipLog()
-	b.open(s.url + "/#car-2")
-	b.untilText("#car", "Reading …")
-	b.until(`getComputedStyle(document.querySelector("#car dl")).display === "none"`) // nothing is known of it yet
-	b.untilText("#car", "Mercedes-Benz")
+	b.open(s.url)
+	b.until(cards + ` === 12`)
+	b.eval(`location.hash = "#car-20"`)
+	// Nothing is known of it yet.
+	b.until(`document.querySelector("#car").innerText.includes("Reading …") && getComputedStyle(document.querySelector("#car dl")).display === "none"`)
+	b.untilText("#car dl", "Fiat")
 	b.click("#edit")
 	b.write(`#editor [name="price"]`, "1")
 	b.click("#save")
@@ -378,7 +401,7 @@ func TestPageShowsSignsOfLife(t *testing.T) {
 	b.untilText("#toast", "is back.")
 	b.choose("#sort", "Lowest price")
 	b.untilText("#status", "Loading …")
-	b.until(`document.querySelector("#list [data-id]").dataset.id === "2"`)
+	b.until(`document.querySelector("#list [data-id]").dataset.id === "20"`)
 	b.open(s.url + "/#car-999")
 	b.open(s.url + "/?_sort=price#car-999")
 	b.untilText("#car", "There is no such car")
