@@ -157,8 +157,13 @@ func (c *Clients) Work() ([]Event, error) {
 func (c *client) history() []Event {
 	for _, e := range c.lost {
 		price := int(e.Answered)
-		id := cmp.Or(c.seenAt[price], -price) // nobody asks for the latter
-		made := createEvent(id, price, true)
+		made := createEvent(0, price, true)
+		made.explains = func(now Catalogue) (Catalogue, bool) {
+			c.mu.Lock()
+			id := cmp.Or(c.seenAt[price], -price) // somebody may see it after the history has ended; nobody asks for the latter
+			c.mu.Unlock()
+			return createEvent(id, price, true).explains(now)
+		}
 		made.What = fmt.Sprintf("client %d: create %d, a new one", c.number, price)
 		made.Sent, made.Answered = e.Sent, never
 		c.events = append(c.events, made)

@@ -103,6 +103,36 @@ func TestHistories(t *testing.T) {
 	}
 }
 
+// TestCreateThatIsSeenLate: a car whose POST was not answered is found by a list that is read
+// when the clients have ended.
+func TestCreateThatIsSeenLate(t *testing.T) {
+	s := &smallServer{now: Catalogue{}}
+	lost := false
+	c := &Clients{Number: 1, Faulty: true, Send: func(_ int, r *http.Request) (*http.Response, error) {
+		rec := httptest.NewRecorder()
+		s.ServeHTTP(rec, r)
+		if lost && r.Method == "POST" {
+			return nil, errors.New("the answer is lost")
+		}
+		return rec.Result(), nil
+	}}
+	first, err := c.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost = true
+	one := c.client(0)
+	one.create()
+	events := one.history()
+	all, _, list, err := c.List(0)
+	if err != nil || len(all) != len(first)+1 {
+		t.Fatalf("got %v, %v, want one more than %v", all, err, first)
+	}
+	if err := Linearizable(first, append(events, list)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A smallServer is the simplest that can be asked for histories. A car's entity tag is
 // its price.
 type smallServer struct {
