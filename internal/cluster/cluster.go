@@ -208,7 +208,7 @@ func (c *Store) AddMetrics(r *ops.Registry) {
 	counter("cars_etcd_commits_total", "Batches that were committed.", &c.committed)
 	counter("cars_etcd_conflicts_total", "Batches that were judged again because another server was first.", &c.conflicts)
 	counter("cars_etcd_confirmations_total", "Times that the catalogue here was found to be current.", &c.confirmed)
-	counter("cars_etcd_reloads_total", "Times that the whole catalogue was layout.Loaded anew.", &c.reloads)
+	counter("cars_etcd_reloads_total", "Times that the whole catalogue was loaded anew.", &c.reloads)
 	r.Gauge("cars_etcd_age_seconds", "Time since the catalogue here was known to be current.", func() float64 { return c.Age().Seconds() })
 	c.metrics.Store(&metrics{
 		requests: r.Counters("cars_etcd_requests_total", "Requests to etcd, and whether they were answered.", "member", "answered"),
