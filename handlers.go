@@ -31,7 +31,7 @@ func newHandler(registry *ops.Registry, maxCars int, ready func() (reason string
 
 // newRoutes returns the handlers of all paths. ready returns why the server is not ready,
 // in a sentence for clients, or "". An image that does not exist is answered with that of
-// a car: clients make paths of images from any category.
+// a car, since clients make the path of an image from any category.
 func newRoutes(registry *ops.Registry, maxCars int, ready func() (reason string)) rest.Routes {
 	routes := rest.Routes{
 		"/api/cars": {
@@ -67,9 +67,9 @@ func newRoutes(registry *ops.Registry, maxCars int, ready func() (reason string)
 	return routes
 }
 
-// isVital reports whether a path is answered even if there is no room for other requests.
-// It is true for the paths that tell an operator how the server is, and for the page, which
-// shows that, too. Requests for these paths do not reach the processor.
+// isVital reports whether requests for path are answered even if there is no room for
+// others. It is true outside of /api: for the page, and for all that operators ask. These
+// requests take no room in the processor.
 func isVital(path string) bool { return path != "/api" && !strings.HasPrefix(path, "/api/") }
 
 // handleUnknownPath answers every path that has no handler.
@@ -135,8 +135,8 @@ func getCars(w http.ResponseWriter, r *http.Request) error {
 
 // followCars answers GET /api/cars with a stream of the changes in the list, from the
 // version since on, or from the newest one if since is "". The processor keeps no list of
-// streams: after each step a stream waits until another catalogue takes the place of the
-// one it has sent, and asks for that by a request.
+// streams. Each waits until the channel of the catalogue that it has sent is closed. Then
+// one of them asks for the next catalogue by a request, for all.
 func followCars(w http.ResponseWriter, r *http.Request, asked *query.Query, since string) error {
 	if parameter := asked.ArrangedBy(); parameter != "" {
 		return rest.Errorf(http.StatusBadRequest, "%s cannot be followed: a stream of changes has neither order nor pages; leave it out", parameter)
@@ -312,8 +312,8 @@ func replaceBy(w http.ResponseWriter, r *http.Request, maxCars int) (CarResponse
 	resp, err := ask(w, r, CarRequest{write: replaceAll(with, conditions)}, "catalogue replacement")
 	received := resp.received
 	for room, taken := 0, (errTaken{}); errors.As(err, &taken); room = max(1000, 2*room) {
-		// Other cars have the IDs that the cars without one were given. From the second
-		// time on, room leaves IDs for cars that are created meanwhile.
+		// Other cars have got the IDs that the cars without one were to get. From the
+		// second time on, room leaves IDs for cars that are created meanwhile.
 		if with, err = with.renumbered(taken.next + room); err != nil {
 			return CarResponse{}, err
 		}
@@ -354,7 +354,7 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 			return CarResponse{}, err
 		}
 	}
-	logged := slog.Default().Enabled(r.Context(), slog.LevelInfo) // asked first, since putting the lines together takes time
+	logged := slog.Default().Enabled(r.Context(), slog.LevelInfo) // asked once: making the lines takes time
 	if logged {
 		slog.Info(fmt.Sprintf("%s %s - Requesting %s asynchronously", r.Method, r.URL.Path, what), "method", r.Method, "path", r.URL.Path)
 	}
@@ -380,12 +380,12 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 	return resp, resp.Error
 }
 
-// promptly is a key of a server's context. Its value is not nil if reads are answered at
-// once, so that nobody has to watch whether a client leaves before its answer: to watch
-// takes longer than to answer.
+// promptly is the key of a value in a server's context. If the value is there, reads are
+// answered at once, and send does not watch for clients that leave: that takes longer
+// than the answer.
 type promptly struct{}
 
-// isStream reports whether the answer to r does not end.
+// isStream reports whether the answer to r is an event stream.
 func isStream(r *http.Request) bool {
 	return events.Wanted(r) && strings.TrimSuffix(r.URL.Path, "/") == "/api/cars"
 }
@@ -407,8 +407,8 @@ func logOutcome(req CarRequest, resp CarResponse, what string) {
 	slog.Info("Processing completed for "+what+": "+text, attrs...)
 }
 
-// send sends req to a processor and waits for the answer. Each of the two steps ends when
-// ctx does. If the second ends so, it is unknown whether a write was made.
+// send sends req to a processor and waits for the answer. Either step fails when ctx is
+// done. If the second step fails, it is unknown whether a write was made.
 func send(ctx context.Context, requests chan<- CarRequest, req CarRequest) (CarResponse, error) {
 	req.Response = make(chan CarResponse, 1)
 	req.done = ctx.Done()

@@ -97,13 +97,13 @@ func parseFlags(args []string, getenv func(string) string) (config, error) {
 	set.SetOutput(io.Discard)
 	set.StringVar(&cfg.addr, "addr", "localhost:8080", "listen on this `host:port`; :8080 listens on every network.\nPORT in the environment replaces the port of the default")
 	set.StringVar(&cfg.data, "data", "cars.jsonl", "keep the catalogue in this `file`, or in etcd for several servers:\netcd://host:2379,host:2379/prefix, or etcds:// with TLS; \"\" keeps it in memory")
-	reads := set.String("reads", "linearizable", "with etcd: ask it before each read (`linearizable`), or answer from what has\narrived here (local)")
+	reads := set.String("reads", "linearizable", "with etcd: ask it before each read (`linearizable`), or answer at once with cars that\nmay be old (local)")
 	var etcdFlags etcd.Flags
 	etcdFlags.Add(set)
 	set.IntVar(&cfg.maxCars, "max-cars", defaultMaxCars, "refuse to keep more than `n` cars")
 	cfg.simulation.AddFlags(set)
-	set.BoolVar(&cfg.readOnly, "read-only", false, "refuse every write; =false, said explicitly, allows everybody to write even\nwithout a token to a server that can be reached from a network")
-	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; the server's own pages and those of this machine may write anyway")
+	set.BoolVar(&cfg.readOnly, "read-only", false, "refuse every write; -read-only=false lets everybody write without a token, even to a\nserver that can be reached from a network")
+	origins := set.String("origins", "", "further `origins` whose pages may write, such as https://app.example,\ncomma-separated; the server's own pages and pages of this machine need no flag")
 	hosts := set.String("hosts", "", "further host `names` to answer to, comma-separated")
 	set.Float64Var(&cfg.guard.Rate, "rate", 0, "let each client address make `n` requests a second, in bursts of twice that;\n0 sets no limit")
 	set.IntVar(&cfg.guard.MaxInFlight, "max-in-flight", 10_000, "answer up to `n` requests at once, and further ones with 503")
@@ -303,8 +303,7 @@ func serve(cfg config) error {
 	}
 }
 
-// newServerHandler returns the server's handler: metrics around the guard around the
-// routes.
+// newServerHandler returns the server's handler: metrics around the guard around the routes.
 func newServerHandler(cfg config, kept store.Store, connections *ops.Connections, stopping *atomic.Bool) (http.Handler, error) {
 	registry := new(ops.Registry)
 	requests := ops.NewRequests(registry)
@@ -348,8 +347,8 @@ func ofProcessor[T any](read func(*processor) T) func() T {
 	}
 }
 
-// openStore opens the catalogue's file, or makes one with the built-in cars. Without
-// -data, the store is in memory.
+// openStore opens the store that -data names: a file, etcd or, for "", memory. A store
+// that is new gets the built-in cars.
 func openStore(cfg config) (store.Store, catalogue, error) {
 	if cfg.data == "" {
 		return store.NewMemory(), builtIn(), nil
@@ -379,8 +378,8 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 	return file, catalogue{State: state}, nil
 }
 
-// shutdown refuses new connections and has the requests inside answered. It
-// returns when they are, or at stopTime.
+// shutdown refuses new connections and has the requests inside answered. It returns
+// when all are answered, or at stopTime.
 func shutdown(server *http.Server, silent *listen.SilentConns) {
 	slog.Info("Stopping: requests inside are answered, new ones refused")
 	noMoreWaiting := time.AfterFunc(drainTime, func() { control(func(p *processor) { p.simulate(simulation.Settings{}) }) })

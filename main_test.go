@@ -798,8 +798,8 @@ func TestNothingIsVisibleBeforeItIsCommitted(t *testing.T) {
 	})
 }
 
-// TestHungDisk: writes that wait for it are answered after 10 s and leave the room to
-// others. Those that were in its hands may happen, the others do not.
+// TestHungDisk: writes that wait for the disk are answered after 10 s, and leave room for
+// others. The writes of the batch under way may happen, the other writes do not.
 func TestHungDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startLoopOn(t, newFakeStore(false))
@@ -1008,8 +1008,8 @@ func TestAbandonedRequestsDoNotPileUpAtAStoreThatHangs(t *testing.T) {
 
 // --- a store that others write to -----------------------------------------------
 
-// TestPublishingIsOneClose: whoever has a catalogue sees by its channel that another has
-// taken its place, whose version is new. All that were can be gone on from.
+// TestPublishingIsOneClose: a catalogue's channel closes when another catalogue takes its
+// place. Each has a version of its own, and a stream can go on from all earlier ones.
 func TestPublishingIsOneClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startLoopOn(t, newFakeStore(true))
@@ -1090,8 +1090,8 @@ func TestConflictIsJudgedAgain(t *testing.T) {
 	})
 }
 
-// TestReadsWaitUntilTheStoreHasConfirmed what is here, and see what others have changed
-// by then. Those that come meanwhile wait for the next confirmation.
+// TestReadsWaitUntilTheStoreHasConfirmed the catalogue, and see all changes by others until
+// then. Reads that come meanwhile wait for the next confirmation.
 func TestReadsWaitUntilTheStoreHasConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startLoopOn(t, newFakeStore(true))
@@ -1195,9 +1195,9 @@ func TestBatchesAreBounded(t *testing.T) {
 	})
 }
 
-// TestReplacementIsGivenIDs for those of its cars that have none: in one trip to the
-// processor if it has guessed right, and in two otherwise, of which only the first takes
-// its processing time and may be made to fail.
+// TestReplacementIsGivenIDs for its cars without ID: in one trip to the processor if the
+// handler has guessed the IDs, and otherwise in two. Only the first trip takes the
+// processing time, and may be made to fail.
 func TestReplacementIsGivenIDs(t *testing.T) {
 	control(func(*processor) {}) // the server's processor has its channel by now
 	const without = `{"name":"A","manufacturer":"B"}`
@@ -1613,8 +1613,8 @@ func TestPanicInHandlerIsAnswered(t *testing.T) {
 	}
 }
 
-// TestFailedCommitIsAnswered with what became of the change, and without what the disk
-// has said.
+// TestFailedCommitIsAnswered with the outcome of the change, and without the text of the
+// disk's error.
 func TestFailedCommitIsAnswered(t *testing.T) {
 	for _, test := range []struct {
 		outcome    error

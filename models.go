@@ -122,8 +122,9 @@ func newItems(list []Car) []*sorted.Item {
 	return items
 }
 
-// sentItem returns the item of a car that a client has sent. members are the car's text behind
-// its ID, as an item has it, or nil. The item of a car without ID is for withID alone.
+// sentItem returns the item of a car that a client has sent. members is what follows the ID
+// in the item's line, or nil if that is unknown. A car without ID may get an item without
+// hash and entity tag, from which only withID can make an item for a catalogue.
 func sentItem(car Car, members []byte) *sorted.Item {
 	switch {
 	case members == nil:
@@ -135,8 +136,8 @@ func sentItem(car Car, members []byte) *sorted.Item {
 	}
 }
 
-// withID returns the item of the same car with another ID. It encodes nothing anew, so
-// that the processor, which gives new cars their IDs, spends little time on it.
+// withID returns the item of the same car with another ID. It takes the other fields from
+// the old line, since the processor, which gives new cars their IDs, has little time.
 func withID(item *sorted.Item, id int) *sorted.Item {
 	car := *carOf(item)
 	car.ID = id
@@ -151,8 +152,8 @@ func lineWithID(id int, members []byte) []byte {
 // carOf returns the car that an item is.
 func carOf(item *sorted.Item) *Car { return item.Value.(*Car) }
 
-// readItem reads a car of the catalogue's file, and notes in wrong what is wrong with it. If
-// wrong is nil, this program has written the car.
+// readItem reads a car out of a store. Problems with its fields are added to wrong, which
+// is nil if this program has written the car.
 func readItem(r *strict.Reader, wrong strict.Problems) *sorted.Item {
 	var car Car
 	raw, canonical := carFields.Read(r, &car, wrong)
@@ -197,8 +198,8 @@ var (
 	errFull        = &rest.Error{Status: http.StatusInsufficientStorage, Message: "Nothing was changed: the catalogue is full", Cause: errors.New("catalogue is full")}
 )
 
-// etag returns the strong entity tag (RFC 9110, section 8.8.3) of the list that a query
-// makes of c. It depends on the cars alone, so it survives a restart.
+// etag returns the strong entity tag (RFC 9110, section 8.8.3) of the list that rawQuery
+// asks for. It depends on that and on all cars of c, so it survives a restart.
 func (c catalogue) etag(rawQuery string) string {
 	query := fnv.New64a()
 	query.Write([]byte(rawQuery))
@@ -214,7 +215,7 @@ func (c catalogue) find(id int) CarResponse {
 	return found(item)
 }
 
-// found returns the answer that consists of one car.
+// found returns the answer with the car of item.
 func found(item *sorted.Item) CarResponse {
 	return CarResponse{Car: carOf(item), item: item}
 }
@@ -282,7 +283,7 @@ func remove(id int, conditions rest.Conditions) write {
 	}
 }
 
-// change returns the car that a request is to change, or an error if it may not change it.
+// change returns the item of a car that a request wants to change, or why it may not.
 func (c catalogue) change(id int, conditions rest.Conditions) (*sorted.Item, error) {
 	old := c.Items.Get(id)
 	if old == nil {
@@ -291,7 +292,7 @@ func (c catalogue) change(id int, conditions rest.Conditions) (*sorted.Item, err
 	return old, conditions.Check(old.ETag)
 }
 
-// mayChoose returns an error if a client may not choose that ID for the car at path.
+// mayChoose returns an error about the field at path if clients may not choose id.
 func (c catalogue) mayChoose(id int, path string) error {
 	if most := max(maxChosenID, c.NextID-1); id > most {
 		return strict.Problems{path: fmt.Sprintf("must be at most %d", most)}.Err()
@@ -345,13 +346,13 @@ func (with replacement) list() sorted.List {
 	return sorted.NewList(items)
 }
 
-// errTaken says that other cars have been given IDs that a replacement has for its cars
-// without one. The IDs from next on are free.
+// errTaken says that other cars were given IDs that a replacement has for its cars that
+// came without one. The IDs from next on are free.
 type errTaken struct{ next int }
 
 func (errTaken) Error() string { return "IDs were given to other cars" }
 
-// replaceAll puts other cars in the place of all.
+// replaceAll puts the cars of with in the place of all cars.
 func replaceAll(with replacement, conditions rest.Conditions) write {
 	list := with.list()
 	return func(c catalogue) (catalogue, *sorted.Item, error) {
@@ -400,9 +401,8 @@ func (b *batch) add(t turn, maxCars int) {
 	b.responses = append(b.responses, resp)
 }
 
-// cars is the built-in catalogue, with which every catalogue starts. Each car is the
-// base trim, or the one that sold most, with its US price at launch without destination
-// charge. The processor works on its own copy.
+// cars is the built-in catalogue, with which a new store starts. Each car is the base trim
+// or the best-selling one, with its US price at launch without destination charge.
 var cars = []Car{
 	{ID: 1, Name: "Audi A4", Manufacturer: "Audi", Category: "Sedan", Year: 2024, Price: 42000, ImageURL: "/images/sedan.svg", Details: Details{Engine: "2.0L Inline-4", Horsepower: 201, Transmission: "7-speed Automatic", Drivetrain: "All-Wheel Drive"}},
 	{ID: 2, Name: "Mercedes-Benz E-Class", Manufacturer: "Mercedes-Benz", Category: "Sedan", Year: 2017, Price: 52150, ImageURL: "/images/sedan.svg", Details: Details{Engine: "2.0L Turbo Inline-4", Horsepower: 241, Transmission: "9-speed Automatic", Drivetrain: "Rear-Wheel Drive"}},

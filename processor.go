@@ -56,7 +56,7 @@ type CarRequest struct {
 	Response chan CarResponse
 
 	list  bool   // asks for the whole catalogue
-	since string // with list: a version whose cars are asked for, too; "" for none
+	since string // with list: asks for the cars of this version, too; "" for none
 	write write  // changes the catalogue; nil for a request that only reads
 
 	asked simulation.Asked // processing time and failure
@@ -98,7 +98,7 @@ type processor struct {
 	simulation simulation.Settings
 
 	waiting *sorted.Queue // of *turn: requests whose processing time is not over
-	sweepAt int           // sweep when waiting, writes and reads together are that many
+	sweepAt int           // how many requests in waiting, writes and reads lead to a sweep
 
 	writes     []turn      // writes whose turn has come, but that are in no batch yet
 	batch      *batch      // the writes that the store is making durable; nil if there are none
@@ -186,7 +186,7 @@ func (p *processor) accept(req CarRequest) {
 	}
 	t := turn{CarRequest: req, received: p.woke}
 	if wait := p.simulation.Time(req.asked); wait > 0 {
-		waiting := t // so that t itself is on the stack
+		waiting := t // a copy, so that t itself stays on the stack
 		p.waiting.Push(&waiting, p.woke, wait)
 		return
 	}
@@ -202,14 +202,14 @@ func (p *processor) processDue() {
 	}
 }
 
-// process answers t if it only reads, and else adds it to the writes that wait to be
-// judged. Nothing is done for a caller that went away meanwhile.
+// process answers a read, unless the store has to confirm the catalogue first. It adds a
+// write to the writes that wait to be judged.
 func (p *processor) process(t turn) {
 	failure := p.simulation.Failure(t.asked)
 	switch {
 	case failure != nil:
 		p.reply(t, CarResponse{Error: failure})
-	case t.write != nil && p.underWay() >= writePatience: // writes that come again and again must not fill the room
+	case t.write != nil && p.underWay() >= writePatience: // clients that try again must not fill the room
 		p.reply(t, CarResponse{Error: errHangs})
 	case t.write != nil:
 		t.ready = p.woke
@@ -221,8 +221,8 @@ func (p *processor) process(t turn) {
 	}
 }
 
-// read answers t from the catalogue. That takes the same short time for one car as for a
-// million: the handler filters, sorts and encodes a list.
+// read answers t from the catalogue, unless its caller has gone away. That takes as long
+// for one car as for a million: the handler filters, sorts and encodes a list.
 func (p *processor) read(t turn) {
 	if t.abandoned() {
 		return
@@ -301,8 +301,8 @@ func (p *processor) stored(e store.Event) {
 	}
 }
 
-// publish makes another catalogue visible. One close of a channel tells all streams, however
-// many they are.
+// publish makes c the catalogue that readers see. Closing one channel tells all streams,
+// however many there are.
 func (p *processor) publish(c catalogue) {
 	if c.Version == "" {
 		p.published++
@@ -370,8 +370,8 @@ func (p *processor) giveUp() {
 	})
 }
 
-// underWay returns how long the batch has been under way, or 0 if there is none. A store
-// that is shared sets limits itself: a large batch may take it long without any fault.
+// underWay returns how long the batch has been under way, or 0 if there is none. It returns
+// 0 for a shared store, too, which has its own limits: a large batch may take it long.
 func (p *processor) underWay() time.Duration {
 	if p.batch == nil || p.store.Shared() {
 		return 0
@@ -379,8 +379,8 @@ func (p *processor) underWay() time.Duration {
 	return time.Since(p.batch.began)
 }
 
-// confirm asks the store whether the catalogue is current, for all reads that wait. Reads
-// that come later wait for the next confirmation.
+// confirm asks the store whether the catalogue is current, once for all reads that wait.
+// Reads that come later wait for the next confirmation.
 func (p *processor) confirm() {
 	if len(p.confirming) == 0 && len(p.reads) > 0 {
 		p.confirming, p.reads = p.reads, nil
@@ -415,8 +415,8 @@ func (p *processor) sweep() {
 	p.sweepAt = max(minSweep, 2*(p.waiting.Len()+len(p.writes)+len(p.reads)))
 }
 
-// simulate changes the settings. If they turn the simulation off, all requests that wait
-// are processed at once, in the order in which they are due.
+// simulate makes s the settings. If s turns the simulation off, all requests that wait are
+// processed at once, in the order in which they are due.
 func (p *processor) simulate(s simulation.Settings) {
 	p.simulation = s
 	if s.Delay > 0 {
