@@ -36,7 +36,7 @@ type Store struct {
 	options Options
 	client  *etcd.Client
 	layout  *layout.Layout
-	name    string             // of this program; its batches and generations begin with it
+	name    string             // of this program; the names of its batches and generations begin with it
 	ctx     context.Context    // of all goroutines
 	cancel  context.CancelFunc // called by run when it ends
 	others  sync.WaitGroup     // goroutines beside run
@@ -44,33 +44,33 @@ type Store struct {
 	commits  chan store.Commit // the owner sends, run receives, Close closes; has room for the one commit under way
 	confirms chan struct{}     // the owner sends, run receives; has room for the one confirmation under way
 	events   chan store.Event  // run sends, the owner receives
-	found    chan func()       // goroutines beside run send what run is to do with what they have found
+	found    chan func()       // goroutines beside run send functions for run to call, with their results
 	done     chan struct{}     // run closes
 
 	// Only run's goroutine touches these.
 	newest    layout.Snapshot
-	heard     int64 // the highest revision of a state that etcd has told of
-	seen      int64 // up to which the watch has brought everything
+	heard     int64 // the highest revision of a state that etcd has named
+	seen      int64 // the revision up to which the watch has brought everything
 	outbox    []store.Event
 	pending   *pending       // the commit under way; nil if there is none
 	staged    *layout.Staged // a generation that was written and is not named yet, because of a conflict
 	batches   int            // how many there were
-	took      time.Duration
-	turn      *time.Timer // fires when the commit under way may be sent
-	wonAt     time.Time   // when this program has committed last; took is how long that took
-	beatenAt  time.Time   // when another has
-	question  *question   // the newest one, if it is not settled
+	took      time.Duration  // how long this program's last commit took
+	turn      *time.Timer    // fires when the commit under way may be sent
+	wonAt     time.Time      // when this program has committed last
+	beatenAt  time.Time      // when another program has
+	question  *question      // the newest one, if it is not settled
 	askedAt   time.Time
 	follower  *layout.Follower   // makes states of what the watch brings
-	reloading bool               // the state is being loaded, because what was watched does not suffice
-	restored  bool               // and it is older than the one here: from a backup
+	reloading bool               // the state is being loaded, because the watch is not enough to know it
+	restored  bool               // the state being loaded is older than the one here: from a backup
 	unfollow  context.CancelFunc // ends the goroutine that watches
 	followed  time.Time          // when that goroutine began
 	unwatched bool               // an operator was told that the watch has ended
 	cleanAt   time.Time          // when to look for leftovers; zero: no need
 	cleaning  bool
 	told      string // what an operator was told last
-	closing   bool
+	closing   bool   // Close was called
 
 	// Any goroutine may touch these.
 	freshAt                                  atomic.Int64          // Unix time in ns at which the state was current
@@ -82,10 +82,10 @@ type Store struct {
 // Options say how etcd is used.
 type Options struct {
 	Etcd       etcd.Options
-	Prefix     string                      // with which all keys begin
-	Initial    store.State                 // is put in if there is no state
+	Prefix     string                      // the beginning of all keys
+	Initial    store.State                 // the state to put in if there is none
 	Read       store.ReadItem              // reads an item
-	Notify     func(notice journal.Notice) // is told what an operator should know
+	Notify     func(notice journal.Notice) // called with what an operator should know
 	LocalReads bool                        // reads need no confirmation
 	times      *times                      // for tests
 }
@@ -94,10 +94,10 @@ type Options struct {
 type times struct {
 	retry     time.Duration // to reach etcd at the start
 	patience  time.Duration // for an answer, while etcd answers
-	impatient time.Duration // for an answer, once etcd has not answered
-	beat      time.Duration // between two questions whether the state is current, if nobody asks
-	tick      time.Duration // between two looks at what takes too long
-	leftovers time.Duration // until what another program has left behind is deleted
+	impatient time.Duration // for an answer, after a request that etcd has not answered
+	beat      time.Duration // between two questions whether the state is current, if no reader asks
+	tick      time.Duration // between two looks whether something takes too long
+	leftovers time.Duration // until generations that another program has left behind are deleted
 }
 
 var defaultTimes = times{retry: 30 * time.Second, patience: 5 * time.Second, impatient: 1500 * time.Millisecond,
@@ -108,8 +108,8 @@ type metrics struct {
 	requests        *ops.Counters
 }
 
-// Open connects to etcd, and returns the state that is there. If there is none, the initial
-// state of one program is put in, whichever is first.
+// Open connects to etcd, and returns the state that is there. If there is none, the first of
+// the programs that open it puts in its initial state.
 func Open(options Options) (*Store, store.State, error) {
 	if options.times == nil {
 		options.times = &defaultTimes
@@ -147,7 +147,8 @@ func Open(options Options) (*Store, store.State, error) {
 	return c, c.newest.State, nil
 }
 
-// open loads the state, or makes one, and tries that for a while.
+// open loads the state, or makes one. If etcd does not answer, it tries again until times.retry
+// is over.
 func (c *Store) open() (layout.Loaded, error) {
 	t := c.options.times
 	deadline := time.Now().Add(t.retry)
@@ -174,9 +175,9 @@ func (c *Store) open() (layout.Loaded, error) {
 	}
 }
 
-// Commit makes a commit durable: a majority of etcd's members have it on disk. It is
-// ErrConflict if another program was first. If the outcome stays unknown, the error
-// says so, and does not tell the client to try again.
+// Commit makes a commit durable: a majority of etcd's members have it on disk. The outcome is
+// ErrConflict if another program was first. If the outcome stays unknown, the error says so,
+// and does not tell the client to try again.
 func (c *Store) Commit(commit store.Commit) { c.commits <- commit }
 
 // Confirm asks etcd for the newest revision of the state. The event Confirmed follows when
@@ -200,7 +201,7 @@ func (c *Store) Failed() error {
 	return nil
 }
 
-// AddMetrics adds what happens to commits and confirmations, and how etcd answers.
+// AddMetrics adds metrics of commits, of confirmations and of etcd's answers.
 func (c *Store) AddMetrics(r *ops.Registry) {
 	counter := func(name, help string, n *atomic.Uint64) {
 		r.Counter(name, help, func() float64 { return float64(n.Load()) })

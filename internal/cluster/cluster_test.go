@@ -175,7 +175,7 @@ func render(s store.State) string {
 	return fmt.Sprint(s.NextID, " ", s.Version, " ", strings.Join(lines, " "))
 }
 
-// wantSame wants all members, and who loads all from etcd, to have the same.
+// wantSame wants all members to have the same state, and a program that loads it from etcd, too.
 func wantSame(t *testing.T, members ...*member) {
 	t.Helper()
 	want := render(members[0].read(t))

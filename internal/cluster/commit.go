@@ -23,19 +23,18 @@ type pending struct {
 	sent      time.Time      // when etcd was asked; zero: not yet
 	staged    *layout.Staged // a generation that has been written for an earlier try; nil: none
 
-	// etcd may refuse a commit, because another state is in force. The commit then waits
-	// until the watch has brought that state. If there was an earlier request for the
-	// commit, whose answer was lost, it may have made the commit; the watch then brings
-	// that first.
+	// etcd refuses a commit if another state is in force. The commit then waits until the
+	// watch has brought that state. The answer to an earlier request for the commit may be
+	// lost. If that request has made the commit, the watch brings it before the other state.
 	refused  time.Time // when etcd has refused; zero: it has not
 	others   int64     // the revision of the other state
 	repeated bool      // there was an earlier request
 	gap      bool      // the state was loaded meanwhile, so the watch has not brought every commit
 }
 
-// begin takes a commit; without ok, there are no more. While programs compete, the one that
-// has committed last waits for about as long as a transaction takes. It is the first to know
-// the new state, so it would win again and again, and the others would judge in vain.
+// begin takes a commit. ok is false when there are no more. While programs compete, the one
+// that has committed last waits as long as that commit took, at most 20 ms. It is the first
+// to know the new state, so it would win each time, and the others would judge in vain.
 func (c *Store) begin(commit store.Commit, ok bool) {
 	if !ok {
 		c.closing, c.commits = true, nil
@@ -178,7 +177,7 @@ func errUnknown(cause error) error {
 }
 
 // unavailable returns an error with status 503. It tells the client to try again after
-// some seconds, or with 0 nothing of that.
+// retryAfter seconds, unless that is 0.
 func unavailable(message string, retryAfter int, cause error) error {
 	return &rest.Error{Status: http.StatusServiceUnavailable, Message: message, RetryAfter: retryAfter, Cause: cause}
 }

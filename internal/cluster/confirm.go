@@ -44,7 +44,7 @@ func (c *Store) ask(owner bool) {
 	})
 }
 
-// settleQuestion tells the owner what is known by now.
+// settleQuestion ends the question if its outcome is known, and tells the owner if it has asked.
 func (c *Store) settleQuestion() {
 	q := c.question
 	if q == nil || q.answered.IsZero() {
@@ -75,5 +75,5 @@ func (c *Store) settleQuestion() {
 	}
 }
 
-// has reports whether the state here is the one of a revision, or a newer one.
+// has reports whether the state here is that of revision or a newer one, and not being loaded.
 func (c *Store) has(revision int64) bool { return !c.reloading && c.newest.Revision >= revision }

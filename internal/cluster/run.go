@@ -9,7 +9,7 @@ import (
 	"cars/internal/store"
 )
 
-// run handles one thing at a time, until the owner has no more commits.
+// run handles one event at a time, until Close is called and the last commit has ended.
 func (c *Store) run() {
 	defer close(c.done)
 	defer c.cancel()
@@ -37,7 +37,7 @@ func (c *Store) run() {
 		c.settlePending()
 		c.settleQuestion()
 	}
-	for _, e := range c.outbox { // the owner may have ended
+	for _, e := range c.outbox { // without waiting: the owner may not receive any more
 		select {
 		case c.events <- e:
 		default:
@@ -48,7 +48,8 @@ func (c *Store) run() {
 // report puts an event into the outbox. The owner may be busy, and run does not wait.
 func (c *Store) report(e store.Event) { c.outbox = append(c.outbox, e) }
 
-// find calls f beside run, so f may wait. run then calls the function that f returns.
+// find calls f on a goroutine of its own, so f may wait. run then calls the function that f
+// returns.
 func (c *Store) find(f func() func()) {
 	c.others.Go(func() { c.tellRun(c.ctx, f()) })
 }
@@ -75,8 +76,8 @@ func (c *Store) patience() time.Duration {
 	return c.options.times.patience
 }
 
-// tick asks whether the state is current if nobody has asked for a while. That is how a
-// program learns that there is no quorum, or that there is one again. It also has leftovers
+// tick asks whether the state is current if no reader has asked for a while. So a program
+// learns that there is no quorum, or that there is one again. tick also has leftovers
 // deleted when it is time.
 func (c *Store) tick() {
 	now := time.Now()
@@ -96,14 +97,14 @@ func (c *Store) tick() {
 	}
 }
 
-// cleanIn has leftovers deleted after a while, or earlier if that was asked for.
+// cleanIn has leftovers deleted when after has passed, or earlier if that is planned.
 func (c *Store) cleanIn(after time.Duration) {
 	if at := time.Now().Add(after); c.cleanAt.IsZero() || at.Before(c.cleanAt) {
 		c.cleanAt = at
 	}
 }
 
-// fine notes that the state was current at an instant, so etcd answers.
+// fine notes that the state was current at the time at, so etcd answers.
 func (c *Store) fine(at time.Time) {
 	c.freshAt.Store(max(c.freshAt.Load(), at.UnixNano()))
 	if c.failure.Swap(nil) != nil {
@@ -119,7 +120,7 @@ func (c *Store) fail(err error) {
 	}
 }
 
-// tell tells an operator something, unless it was the last thing told.
+// tell tells an operator message and err, unless it has told the same just before.
 func (c *Store) tell(level slog.Level, message string, err error) {
 	text := message
 	attrs := []slog.Attr{slog.String("prefix", c.options.Prefix)}

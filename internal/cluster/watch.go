@@ -14,8 +14,8 @@ import (
 
 var errRestored = errors.New("cluster: etcd was restored from a backup")
 
-// reload has the state loaded. Until that is done, nobody is told that the one here is
-// current. restored tells that the state in etcd is older than the one here.
+// reload has the state loaded. Until then, no read is told that the state here is current.
+// restored says that the state in etcd is older than the one here.
 func (c *Store) reload(restored bool) {
 	if !c.reloading {
 		c.reloading, c.restored = true, restored
@@ -23,9 +23,9 @@ func (c *Store) reload(restored bool) {
 	}
 }
 
-// follow starts a goroutine that watches etcd, and ends the one that did so before. The new
-// one waits for delay, and goes on where the other was. If the state is to be loaded, it
-// does that first.
+// follow starts a goroutine that watches etcd, and ends the goroutine before it. The new one
+// waits for delay, and goes on at the revision that was seen. While c.reloading is true, it
+// loads the state first.
 func (c *Store) follow(delay time.Duration) {
 	c.unfollow()
 	ctx, cancel := context.WithCancel(c.ctx)
@@ -107,7 +107,7 @@ func (c *Store) loaded(s layout.Loaded) {
 	}
 }
 
-// happened takes what has changed, in one revision or in several.
+// happened takes events of the watch, which are all changes of one revision or of several.
 func (c *Store) happened(events []etcd.Event) {
 	c.unwatched = false
 	for len(events) > 0 && !c.reloading {
@@ -136,8 +136,8 @@ func (c *Store) happened(events []etcd.Event) {
 	}
 }
 
-// advance makes another state the newest one. If the commit under way has made it, the watch
-// has brought it before the answer of etcd, or instead of that.
+// advance makes next the newest state. If the commit under way has made it, the watch was
+// faster than the answer of etcd, or the answer is lost.
 func (c *Store) advance(next layout.Snapshot) {
 	if c.pending != nil && c.pending.batch == next.Stored.Batch {
 		c.succeed(next.Stored, next.Revision)
@@ -152,7 +152,7 @@ func (c *Store) advance(next layout.Snapshot) {
 }
 
 // cleanLater has leftovers deleted in a while, so that the program that has left them can do
-// it first. Each program waits for another time, so that one does the work for all.
+// it first. Each program waits for a different time, so that one does the work for all.
 func (c *Store) cleanLater() {
 	c.cleanIn(c.options.times.leftovers + rand.N(c.options.times.leftovers))
 }

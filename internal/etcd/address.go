@@ -53,9 +53,10 @@ func ParseAddress(text string) (Address, error) {
 	return a, nil
 }
 
-// TLSConfig returns the settings for TLS. ca names a file with the certificates to trust;
-// empty: those of the system. cert and key name the client's own, or are empty. etcd
-// refuses passwords from clients whose certificate has a common name.
+// TLSConfig returns the settings for TLS. ca names a file with the certificates to trust; if
+// it is empty, the system's are trusted. cert and key name the files of the client's own
+// certificate, or are empty. etcd refuses passwords from clients whose certificate has a
+// common name.
 func TLSConfig(ca, cert, key string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca != "" {

@@ -48,7 +48,7 @@ type Client struct {
 	current   atomic.Int32 // index of the member that is asked first
 
 	mu    sync.Mutex // guards token
-	token string     // what the user's password was exchanged for; valid at all members
+	token string     // from etcd, for the user's password; valid at all members; "": none yet
 }
 
 // New returns a client. It does not connect to anything yet.
@@ -74,7 +74,7 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // Member returns the member that is asked first.
 func (c *Client) Member() string { return c.options.Members[c.current.Load()] }
 
-// Leave has the next member asked first, if until now that was member.
+// Leave says that member has failed. If member was asked first until now, the next one is.
 func (c *Client) Leave(member string) {
 	if i := c.current.Load(); c.options.Members[i] == member {
 		c.current.CompareAndSwap(i, (i+1)%int32(len(c.options.Members)))
@@ -84,8 +84,8 @@ func (c *Client) Leave(member string) {
 // An Error is a failure of a request, or a refusal.
 type Error struct {
 	Code    int    // gRPC status code; 0 if there was no answer
-	Message string // of etcd or of the network
-	Member  string // that said so
+	Message string // what etcd or the network has said
+	Member  string // the member that has failed
 
 	// Unknown reports that the outcome is not known: etcd may have done what it was asked
 	// for, or may still do it.
@@ -132,8 +132,8 @@ func (e *Error) staleToken() bool {
 	return e.Code == codeToken || e.Code == codeInvalid && strings.Contains(e.Message, "auth store is old")
 }
 
-// tries is how many members have time to answer a request. Each has its part of the time
-// until the context ends.
+// tries is how many members, one after the other, have time to answer a request. Each has
+// a third of the time until the context ends, but at most 10 s.
 const tries = 3
 
 // post sends a request to one member after the other, until one answers or ctx is done, and

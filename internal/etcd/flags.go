@@ -6,10 +6,10 @@ import (
 	"fmt"
 )
 
-// Flags are what the command line says of the connection to etcd.
+// Flags are the flags for the connection to etcd.
 type Flags struct{ ca, cert, key string }
 
-// Add adds the flags.
+// Add adds the flags to set.
 func (f *Flags) Add(set *flag.FlagSet) {
 	set.StringVar(&f.ca, "etcd-ca", "", "trust the certificates in this PEM `file` for etcds://")
 	set.StringVar(&f.cert, "etcd-cert", "", "the `file` of this server's certificate for etcds://")

@@ -4,24 +4,24 @@ import "context"
 
 // A Header comes with every answer.
 type Header struct {
-	Revision int64 `json:"revision,string"` // of the whole cluster, when the answer was made
+	Revision int64 `json:"revision,string"` // the revision of the whole cluster, when the answer was made
 }
 
 // A KeyValue is a key and what stands there.
 type KeyValue struct {
 	Key            []byte `json:"key"`
 	Value          []byte `json:"value"`
-	CreateRevision int64  `json:"create_revision,string"` // that made the key
-	ModRevision    int64  `json:"mod_revision,string"`    // that has changed it last
+	CreateRevision int64  `json:"create_revision,string"` // the revision that has made the key
+	ModRevision    int64  `json:"mod_revision,string"`    // the revision that has changed it last
 }
 
-// A Range asks for a key or, with End, for all from Key up to but not including End. It is
-// linearizable.
+// A Range asks for a key or, with End, for all keys from Key up to but not including End. It
+// is linearizable.
 type Range struct {
 	Key      []byte `json:"key"`
 	End      []byte `json:"range_end,omitempty"`
 	Limit    int    `json:"limit,omitempty"`
-	Revision int64  `json:"revision,omitempty,string"` // as it was then; 0: as it is
+	Revision int64  `json:"revision,omitempty,string"` // reads the keys as they were then; 0: as they are
 	KeysOnly bool   `json:"keys_only,omitempty"`
 }
 
@@ -39,7 +39,7 @@ type Put struct {
 	Lease int64  `json:"lease,omitempty,string"` // the key goes when this lease ends; 0: no lease
 }
 
-// A Delete deletes a key or, with End, all from Key up to but not including End.
+// A Delete deletes a key or, with End, all keys from Key up to but not including End.
 type Delete struct {
 	Key []byte `json:"key"`
 	End []byte `json:"range_end,omitempty"`
@@ -98,7 +98,7 @@ type TxnResult struct {
 	Repeated bool `json:"-"`
 }
 
-// Found returns what the Range that is operation i has found.
+// Found returns the keys that operation i, a Range, has found.
 func (r TxnResult) Found(i int) []KeyValue {
 	if i >= len(r.Responses) {
 		return nil
@@ -122,7 +122,7 @@ func (c *Client) Txn(ctx context.Context, t Txn) (TxnResult, error) {
 	return result, err
 }
 
-// Grant makes a lease that ends after some seconds, and returns its ID.
+// Grant makes a lease that ends after that many seconds, and returns its ID.
 func (c *Client) Grant(ctx context.Context, seconds int) (lease int64, err error) {
 	var result struct {
 		ID int64 `json:",string"`

@@ -18,14 +18,14 @@ func (e Event) Deleted() bool { return e.Type == "DELETE" }
 
 // A Watch is a stream of what happens to keys. It belongs to one goroutine.
 type Watch struct {
-	Member string // that sends it
+	Member string // the member that sends it
 	cancel context.CancelFunc
 	resp   *http.Response
 	lines  *json.Decoder
 }
 
-// Watch watches the keys from key up to but not including end, from a revision on. It asks
-// one member; if that fails, the next call asks the next one. If the revision lies in the
+// Watch begins to watch the keys from key up to but not including end, from revision on. It
+// asks one member; if that fails, the next call asks the next one. If revision lies in the
 // future, because a backup was restored, the watch is silent: the caller finds that out by
 // reading.
 func (c *Client) Watch(ctx context.Context, key, end []byte, revision int64) (*Watch, error) {

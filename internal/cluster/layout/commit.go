@@ -9,10 +9,10 @@ import (
 	"cars/internal/store"
 )
 
-// An Outcome is what came of asking etcd for a commit.
+// An Outcome is the outcome of a commit, as far as etcd has answered.
 type Outcome struct {
 	Stored   Value   // what stands at the state's key now, if Err is nil
-	Revision int64   // that has put it there
+	Revision int64   // the revision that has put it there
 	Staged   *Staged // a generation that was written and not named; nil: none
 	Err      error   // store.ErrConflict if another state was in force
 
@@ -22,16 +22,16 @@ type Outcome struct {
 	Repeated bool
 }
 
-// Commit asks etcd for a commit that leads on from a snapshot, and has the name batch. staged
-// is a generation that was written for an earlier try, or nil. If etcd carries out a
-// request twice, the second one changes nothing, because its comparison fails. A commit
-// without changes is a comparison alone.
+// Commit asks etcd to put commit.After in the place of the snapshot from. batch is the name
+// of the commit. staged is a generation that was written for an earlier try, or nil. etcd
+// has patience to answer each request. If it carries out a request twice, the second one
+// changes nothing, because its comparison fails. A commit without changes only compares.
 func (l *Layout) Commit(ctx context.Context, commit store.Commit, batch string, from Snapshot, staged *Staged, patience time.Duration) Outcome {
 	before, after := commit.Before, commit.After
 	o := Outcome{Stored: Value{batch, after.NextID, from.Stored.Generation}, Staged: staged}
 	t := etcd.Txn{
 		Compare: []etcd.Compare{etcd.Modified(l.state(), from.Revision)},
-		// Without a range, a member that has lost its cluster would answer comparisons.
+		// Without a range, a member that has lost its cluster would answer by itself.
 		Failure: []etcd.Op{{Range: &etcd.Range{Key: l.state()}}},
 	}
 	ops, fits := l.changes(from.Stored.Generation, from.Packed, before.Items, after.Items, etcd.MaxOps-1) // and the state

@@ -19,21 +19,21 @@ type Follower struct {
 	writing map[string]*sorted.Builder // generations of other programs, if all their packs were seen
 }
 
-// NewFollower returns a follower that has not seen anything yet. Batches and generations
-// of the program itself begin with program: it knows what is in their packs.
+// NewFollower returns a follower that has seen nothing yet. program is the beginning of the
+// names of this program's own generations. It knows their items, so their packs are not read.
 func (l *Layout) NewFollower(program string) *Follower {
 	return &Follower{l, program, make(map[string]*sorted.Builder)}
 }
 
-// Watch watches all keys, from the revision after seen on.
+// Watch returns a watch of all keys, from the revision after seen on.
 func (l *Layout) Watch(ctx context.Context, seen int64) (*etcd.Watch, error) {
 	from, end := l.under("")
 	return l.Client.Watch(ctx, from, end, seen+1)
 }
 
-// Diverged reports whether etcd has another history than the one that was seen up to a
-// revision, and that has led to newest: it was restored from a backup. If etcd does not
-// answer, that is not known, and Diverged returns false.
+// Diverged reports whether etcd was restored from a backup: newest is not the state that it
+// had at revision seen, or it has not reached that revision. If etcd does not answer,
+// Diverged returns false.
 func (l *Layout) Diverged(ctx context.Context, newest Snapshot, seen int64) bool {
 	ctx, cancel := context.WithTimeout(ctx, l.Patience)
 	defer cancel()
@@ -46,10 +46,10 @@ func (l *Layout) Diverged(ctx context.Context, newest Snapshot, seen int64) bool
 	return err == nil && (kv.ModRevision != newest.Revision || json.Unmarshal(kv.Value, &there) != nil || there.Batch != newest.Stored.Batch)
 }
 
-// Next is given all that one revision has changed, and the newest state. It returns the next
-// one; if there is none, its Revision is 0. Of a state that batch own has made, it does not
-// return the items. ended reports whether a generation is no longer being written. If there
-// is an error, the state has to be loaded.
+// Next returns the state that events make of the state from. events are all changes of one
+// revision. If they make no newer state, next.Revision is 0. own is the name of this program's
+// commit under way: its state is returned without items, which the program has. ended
+// reports whether a generation is no longer being written. After an error, load the state.
 func (f *Follower) Next(from Snapshot, events []etcd.Event, own string) (next Snapshot, ended bool, err error) {
 	revision := events[0].KV.ModRevision
 	for _, e := range events {

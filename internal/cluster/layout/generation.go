@@ -24,8 +24,8 @@ type Staged struct {
 const maxBytes = 1 << 20
 
 // changes returns the operations that change the items of a generation from before to after.
-// packed has the items in its packs. fits reports whether there are at most as many
-// operations as most says, and not too many bytes for a transaction.
+// packed has the items in its packs. fits is false if there are more than most operations,
+// or too many bytes for a transaction.
 func (l *Layout) changes(generation string, packed, before, after sorted.List, most int) (ops []etcd.Op, fits bool) {
 	size := 0
 	for old, now := range sorted.Changes(before, after) {
@@ -47,9 +47,8 @@ func (l *Layout) changes(generation string, packed, before, after sorted.List, m
 
 const (
 	// A pack is full when it has packSize bytes. etcd's gateway spends some 30 µs of CPU time
-	// on each key that it is sent, and on each that it sends to a watch, however short
-	// the value is. So few keys are fast. But a larger pack holds up other requests for
-	// longer.
+	// on each key that it receives, and on each that it sends to a watch, however short the
+	// value is. So few keys are fast. But a larger pack holds up other requests for longer.
 	packSize = 64 << 10
 
 	// writers is how many packs are written at once: one is read by etcd while another waits
@@ -60,8 +59,8 @@ const (
 
 var errTooSlow = errors.New("layout: writing a generation took longer than its lease")
 
-// stage writes items as a new generation. etcd has patience to answer each request. An error
-// leaves packs behind, which Clean deletes when the lease is over.
+// stage writes items as a new generation, called name. etcd has patience to answer each
+// request. After an error, packs may be left, which Clean deletes when the lease is over.
 func (l *Layout) stage(ctx context.Context, name string, items sorted.List, patience time.Duration) (*Staged, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -109,8 +108,8 @@ func (l *Layout) stage(ctx context.Context, name string, items sorted.List, pati
 	return &Staged{name, items, marker}, nil
 }
 
-// mark puts the marker of a generation, with a lease of so many seconds. It returns a
-// comparison that holds as long as that marker is there.
+// mark puts the marker of the generation name, with a lease of that many seconds. It returns
+// a comparison that holds as long as the marker is there.
 func (l *Layout) mark(ctx context.Context, name string, seconds int, patience time.Duration) (marker etcd.Compare, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -142,7 +141,7 @@ func nothingMade(err error) error {
 	return err
 }
 
-// Clean deletes generations that are neither in use nor being written: another program has
+// Clean deletes the generations that are neither in use nor being written: a program has
 // left them behind, or they were in use before. Such a generation never comes into use,
 // since a name is given once, and a marker that is gone does not come back.
 func (l *Layout) Clean(ctx context.Context) error {

@@ -6,12 +6,12 @@
 //	PREFIX/GENERATION/0000000000000007        one item, by its ID; null if it was deleted
 //	PREFIX/writing/GENERATION                 a marker: this generation is being written
 //
-// The state names the generation that is in use. If an item has a key of its own, that
-// counts, and not its line in a pack.
+// The state names the generation that is in use. If an item has a key of its own, that key
+// counts, and not the item's line in a pack.
 //
 // A commit is one transaction. It changes the keys of single items, and puts the state anew.
-// It compares the revision of etcd that has put the state last. So of two programs that
-// commit at the same time, one succeeds, and the other learns of a conflict.
+// It compares the revision in which the state was put last. So of two programs that commit
+// at the same time, one succeeds, and the other learns of a conflict.
 //
 // Changes that are too large for one transaction make a new generation. Its packs are
 // written first, and nobody sees them. Then one transaction names it in the state.
@@ -43,7 +43,7 @@ type Layout struct {
 	Client   *etcd.Client
 	Prefix   string
 	Read     store.ReadItem // reads an item
-	Patience time.Duration  // for etcd to answer; it has four times as long for a page
+	Patience time.Duration  // how long etcd may take to answer; for a page, four times as long
 }
 
 // A kind says what stands at a key.
@@ -70,7 +70,7 @@ func (l *Layout) under(folder string) (from, end []byte) {
 	return []byte(folder + "/"), []byte(folder + "0")
 }
 
-// parse returns what stands at a key, of which generation it is, and the ID of an item.
+// parse returns what stands at a key, its generation and, for an item, its ID.
 func (l *Layout) parse(key []byte) (what kind, generation string, id int) {
 	text, _ := strings.CutPrefix(string(key), l.Prefix+"/")
 	generation, rest, _ := strings.Cut(text, "/")
@@ -86,11 +86,11 @@ func (l *Layout) parse(key []byte) (what kind, generation string, id int) {
 	return other, "", 0
 }
 
-// deleted is the value of the key of an item that a pack still has.
+// deleted is the value at the key of an item that was deleted, but is still in a pack.
 var deleted = []byte("null")
 
-// items returns the items that stand at a key: none if it says that an item was deleted.
-// Items that known has are not made anew.
+// items returns the items that stand at a key: none if the key says that an item was deleted.
+// It does not make items anew that known has.
 func (l *Layout) items(kv etcd.KeyValue, known sorted.List) (items []*sorted.Item, err error) {
 	what, _, id := l.parse(kv.Key)
 	if what == anItem {

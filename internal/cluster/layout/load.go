@@ -25,7 +25,7 @@ type Snapshot struct {
 	State    store.State
 	Packed   sorted.List // the items in the packs of its generation
 	Stored   Value
-	Revision int64 // that has put Stored there; 0: there is no state
+	Revision int64 // the revision that has put Stored there; 0: there is no state
 }
 
 // Version returns the version of the state that a revision has put.
@@ -35,14 +35,14 @@ func Version(revision int64) string { return strconv.FormatInt(revision, 10) }
 type Loaded struct {
 	Snapshot
 	Seen  int64     // the revision of etcd in which it was read
-	Asked time.Time // it was current then, or later
+	Asked time.Time // the snapshot was current at this time, or later
 }
 
 // ErrGone says that there is no state where there was one.
 var ErrGone = errors.New("layout: the state is gone")
 
-// readState returns the state as it was in a revision, or with 0 as it is, and the revision
-// of etcd. If there is no state, kv is zero.
+// readState returns the state as it was in revision or, if that is 0, as it is now. now is
+// the revision of etcd. If there is no state, kv is zero.
 func (l *Layout) readState(ctx context.Context, revision int64) (kv etcd.KeyValue, now int64, err error) {
 	result, err := l.Client.Range(ctx, etcd.Range{Key: l.state(), Revision: revision})
 	if err == nil && len(result.KVs) > 0 {
@@ -57,9 +57,9 @@ func (l *Layout) Newest(ctx context.Context) (int64, error) {
 	return kv.ModRevision, err
 }
 
-// Load reads the state and all items, as they were at one instant. If there is no state, the
-// Revision is 0. Items that known has are not made anew. etcd has patience to answer
-// the first question.
+// Load reads the state and all items, as they were at one instant. If there is no state,
+// s.Revision is 0. Load does not make items anew that known has. etcd has patience to
+// answer the first request.
 func (l *Layout) Load(ctx context.Context, known sorted.List, patience time.Duration) (s Loaded, err error) {
 	s.Asked = time.Now()
 	first, cancel := context.WithTimeout(ctx, patience)
@@ -123,8 +123,8 @@ const (
 	packsAtOnce = 8
 )
 
-// scan reads a range, r.Limit keys at a time. etcd counts all keys up to the end of the range
-// each time, which takes it 0.2 µs a key: that is why pages are large.
+// scan reads a range, and calls page with r.Limit keys at a time. etcd counts all keys up to
+// the end of the range each time, which takes it 0.2 µs a key: so pages are large.
 func (l *Layout) scan(ctx context.Context, r etcd.Range, page func([]etcd.KeyValue) error) error {
 	for {
 		within, cancel := context.WithTimeout(ctx, 4*l.Patience)

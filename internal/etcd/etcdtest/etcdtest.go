@@ -57,7 +57,7 @@ type Cluster struct {
 	counts   map[string]int
 }
 
-// New starts an etcd of so many members. version is "3.4" or "3.6".
+// New starts an etcd with a number of members. version is "3.4" or "3.6".
 func New(t testing.TB, version string, members int) *Cluster {
 	c := &Cluster{modern: version == "3.6", store: newHistory(), quorum: true, tokens: map[string]bool{}, changed: make(chan struct{}), counts: map[string]int{}}
 	for i := range members {
@@ -106,7 +106,7 @@ func (c *Cluster) EndWatches() { c.do(func() { c.ended++ }) }
 // Compact forgets all history.
 func (c *Cluster) Compact() { c.do(func() { c.store.compacted = c.store.revision }) }
 
-// Users has nobody do anything without this user's password.
+// Users refuses all requests without this user's password.
 func (c *Cluster) Users(user, password string) { c.do(func() { c.user = user + ":" + password }) }
 
 // Expire has all tokens expire.
@@ -125,7 +125,7 @@ func (c *Cluster) EndLeases() {
 	})
 }
 
-// Backup returns what there is.
+// Backup returns a copy of the present state.
 func (c *Cluster) Backup() any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
