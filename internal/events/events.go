@@ -52,7 +52,7 @@ func Start(w http.ResponseWriter, r *http.Request) *Stream {
 	rest.SetHeader(h)
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache, no-transform") // a proxy that compresses would hold events back
-	h.Set("X-Accel-Buffering", "no")                 // nginx would do so even without compression
+	h.Set("X-Accel-Buffering", "no")                 // nginx would hold them back even so
 	s.connection.SetReadDeadline(time.Time{})        // an error means that there are no deadlines, as in tests
 	s.silenced = context.AfterFunc(s.ctx, func() {
 		s.connection.SetWriteDeadline(time.Now().Add(lastWords))
@@ -102,9 +102,9 @@ func (s *Stream) Send(name, id string, data func(b []byte) []byte) error {
 	return s.write(*buffer)
 }
 
-// Wait returns when the channel is closed. Meanwhile it keeps the connection alive by
-// comments, which clients ignore, and by id. A client that connects again sends that ID:
-// the server may have forgotten the ID of its last event. An error is as that of Send.
+// Wait returns when the channel is closed. Each time that keepAlive passes, it sends a
+// comment, which clients ignore, and id. A client that connects again sends the last ID: the
+// server may have forgotten the ID of the last event. The error is like that of Send.
 func (s *Stream) Wait(closed <-chan struct{}, id string) error {
 	for {
 		s.timer.Reset(keepAlive)
@@ -121,7 +121,8 @@ func (s *Stream) Wait(closed <-chan struct{}, id string) error {
 	}
 }
 
-// Pause waits for d, at most keepAlive. An error says that the request's context is done.
+// Pause waits for d, which is at most keepAlive. An error says that the request's context is
+// done.
 func (s *Stream) Pause(d time.Duration) error {
 	s.timer.Reset(d)
 	select {
@@ -132,9 +133,9 @@ func (s *Stream) Pause(d time.Duration) error {
 	}
 }
 
-// write sends b. If the context is done, it sends nothing: the deadline is lastWords then.
-// It sets a deadline that is later by a second or more: each time would be a tenth of what
-// a step costs.
+// write sends b, or nothing if the context is done: the deadline is lastWords then. It sets a
+// new deadline only if that is later by a second or more, since with HTTP/2 each new one
+// wakes another goroutine.
 func (s *Stream) write(b []byte) error {
 	if deadline := time.Now().Add(patience); deadline.Sub(s.deadline) >= time.Second {
 		s.deadline = deadline

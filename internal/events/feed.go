@@ -32,10 +32,10 @@ const (
 	// are sent as one step.
 	stepInterval = 20 * time.Millisecond
 
-	// streamShare is the part of the interval for each open stream: with many streams, the
-	// interval is longer than stepInterval. The streams are spread over it. A step costs some
-	// 10 µs, so all streams together take at most a third of a core, and other requests need
-	// not wait until all streams have been told.
+	// streamShare is the least interval for each open stream: with 1,000 streams, a stream
+	// pauses for 30 ms between two steps. The streams are spread over the interval. A step
+	// costs some 10 µs, so all streams together take at most a third of a core, and other
+	// requests need not wait until all streams have been told.
 	streamShare = 30 * time.Microsecond
 
 	// maxStep is the most bytes of a step, since each stream may hold one that its client
@@ -53,8 +53,8 @@ type Feed struct {
 // NewFeed returns a feed that no stream has used.
 func NewFeed() *Feed { return &Feed{turn: make(chan struct{}, 1)} }
 
-// Follow answers r with a stream of the changes in a list, and returns when it has ended.
-// now is the list's newest state.
+// Follow answers r with a stream of the changes in a list, and returns when the stream has
+// ended. now is the list's newest state.
 //
 // The first event is ready. Its ID is the version from which the stream goes on. An event
 // change has the ID of the version to which it leads. An event reset tells the client to
@@ -81,8 +81,9 @@ func (f *Feed) Follow(w http.ResponseWriter, r *http.Request, now State, client 
 			return
 		}
 		told = now.Items
-		// With many changes there has been one meanwhile. Waiting before the pause, all
-		// streams would wake at each change, which costs its writer more than the change.
+		// If changes are frequent, there has been one during the pause. A stream that waited
+		// before its pause would be woken by each change, and waking all streams would cost
+		// the writer more than the change.
 		select {
 		case <-now.Changed:
 		default:
@@ -101,7 +102,7 @@ func (f *Feed) Follow(w http.ResponseWriter, r *http.Request, now State, client 
 func (f *Feed) leave() {
 	f.turn <- struct{}{}
 	if f.open.Add(-1) == 0 {
-		f.newest = State{} // it would keep a list alive that has been replaced
+		f.newest = State{} // otherwise it keeps a list alive that was replaced
 	}
 	<-f.turn
 }
@@ -125,8 +126,8 @@ func (s *Stream) tell(told sorted.List, now State, matches func(*sorted.Item) bo
 }
 
 // next returns the newest state, or one that was the newest a moment ago. The first stream
-// that wants it calls ask; the others take its result. So ask is called once for each
-// state, and not once for each stream.
+// that needs a state calls ask, and the others take the result. So ask is called once for
+// each state, and not once for each stream.
 func (f *Feed) next(ctx context.Context, ask func(context.Context) (State, error)) (State, error) {
 	select {
 	case f.turn <- struct{}{}:

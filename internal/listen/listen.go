@@ -130,9 +130,8 @@ func PublicAddr(addr string, listeners []net.Listener) string {
 	return net.JoinHostPort(host, port)
 }
 
-// NewServer returns a server with limits: no client can hold a connection for longer than
-// these without sending or reading. longest is how long a handler may take before it
-// begins to answer.
+// NewServer returns a server with limits on how long a client may hold a connection without
+// sending or reading. longest is how long a handler may take before it begins to answer.
 func NewServer(handler http.Handler, longest time.Duration) *http.Server {
 	return &http.Server{
 		Handler:           handler,
@@ -167,7 +166,7 @@ func Serve(server *http.Server, listeners []net.Listener) error {
 
 // SilentConns are the connections on which no request has begun. The zero value has none.
 type SilentConns struct {
-	conns sync.Map // a set of net.Conn. Every request looks for its own, nearly always in vain
+	conns sync.Map // a set of net.Conn. Each request deletes its own, which is nearly always gone
 }
 
 // State is for the field ConnState of an [http.Server].
@@ -181,9 +180,9 @@ func (s *SilentConns) State(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// Shutdown is [http.Server.Shutdown], but closes silent connections after 100 ms.
-// http.Server would wait up to 5 s for their first request. The 100 ms let a request arrive
-// that has been sent already.
+// Shutdown is [http.Server.Shutdown], but closes silent connections after 100 ms. [http.Server]
+// would wait up to 5 s for their first request. In 100 ms, a request arrives that was sent
+// before the stop.
 func (s *SilentConns) Shutdown(ctx context.Context, server *http.Server) error {
 	const moment = 100 * time.Millisecond
 	timer := time.AfterFunc(moment, func() {
