@@ -35,8 +35,8 @@ type File struct {
 	syncs   *ops.Histogram
 }
 
-// maxWrites is the most writes in a commit. From a few hundred on, a sync is no noticeable
-// part of what each costs. With more, the first would wait for the last without gain.
+// maxWrites is the most writes in a commit. From a few hundred on, a write's share of the
+// sync is negligible. With more, the first write would wait for the last without gain.
 const maxWrites = 1000
 
 // FileOptions say how a file is opened.
@@ -193,8 +193,8 @@ func (f *File) compactIfWorthwhile() {
 	}
 }
 
-// makeRoom compacts a file that is more than twice as long as it would be afterwards, and
-// waits for a compaction under way. It reports whether either may have given back room.
+// makeRoom waits for the compaction under way, or compacts a file that is more than twice as
+// long as it would be afterwards. It reports whether that may have given back room.
 func (f *File) makeRoom() bool {
 	if f.journal.Compacted() == nil && (f.journal.Size() <= 2*f.live || f.live > f.journal.Room() || !f.journal.Compact(lines(f.state))) {
 		return false

@@ -11,13 +11,13 @@ import (
 	"cars/internal/strict"
 )
 
-// A line of the file says which items are put in, in the place of those with the same
+// A line of the file has the items that are put in, in the place of items with the same
 // IDs, and then the IDs of items that are deleted:
 //
 //	{"put":[{"id":1,…},…],"delete":[7,…]}
 
-// ReadItem reads the next value of r, which must be an item, and notes in wrong what is
-// wrong with it. If wrong is nil, this program has written the item.
+// ReadItem reads the next value of r, which must be an item. Problems are added to wrong,
+// which is nil if this program has written the item.
 type ReadItem func(r *strict.Reader, wrong strict.Problems) *sorted.Item
 
 // lineSize returns the length of a line that puts in nothing but item.
@@ -26,9 +26,9 @@ func lineSize(item *sorted.Item) int64 {
 }
 
 // encode returns the entry that leads from before to after, or nil if they are the same.
-// grown is by how many bytes a compacted file of after is longer than one of before. The
-// entry has the highest ID that was ever in use, even if that item came and went in between:
-// so the ID is not given again after a restart.
+// grown is by how many bytes a compacted file of after is longer than one of before. If IDs
+// were given, the entry has the highest one, even if its item is gone again: so that ID is
+// not given again after a restart.
 func encode(before, after State) (entry []byte, grown int64) {
 	entry = append(entry, `{"put":[`...)
 	var deleted []int

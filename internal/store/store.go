@@ -26,11 +26,11 @@ type State struct {
 // A Commit is a new state to make durable, wholly or not at all, and the one before it.
 type Commit struct {
 	Before, After State
-	Writes        int // how many requests share the commit, for the metrics
+	Writes        int // the number of requests that share the commit, for the metrics
 }
 
-// A Store makes states durable. Its methods but Failed and AddMetrics are called by the
-// owner alone.
+// A Store makes states durable. Commit, Confirm and Events are for the owner alone. Any
+// goroutine may call the other methods.
 type Store interface {
 	// Commit makes c durable. It returns at once; an event of kind Committed tells the
 	// outcome. The owner makes one commit at a time, always from the newest state that
@@ -39,9 +39,9 @@ type Store interface {
 	Commit(c Commit)
 
 	// Confirm asks whether the newest state that the owner knows is current. It returns at
-	// once. An event of kind Confirmed tells the outcome, and comes after those of
-	// all changes that others had made when Confirm was called. The owner calls it if
-	// Confirms says so, and makes one call at a time.
+	// once. An event of kind Confirmed tells the outcome. It comes after the events of all
+	// changes that others had made when Confirm was called. The owner calls Confirm if
+	// Confirms is true, and waits for the outcome before it calls again.
 	Confirm()
 
 	// Confirms reports whether the owner is to Confirm before it answers a read. If not,
@@ -49,7 +49,7 @@ type Store interface {
 	Confirms() bool
 
 	// Age returns how long ago the newest state is known to have been current. It is 0 for
-	// a store that nobody else writes to. It is called by any goroutine.
+	// a store that is not shared.
 	Age() time.Duration
 
 	// MaxWrites returns the most writes that may share a commit.
@@ -63,15 +63,14 @@ type Store interface {
 	Shared() bool
 
 	// Failed returns why nothing can be stored, or nil. A store that is not shared has then
-	// failed until the program is started anew; a shared one goes on trying. It is called
-	// by any goroutine.
+	// failed until the program is started anew; a shared one goes on trying.
 	Failed() error
 
-	// AddMetrics adds the store's metrics. They are read by any goroutine.
+	// AddMetrics adds the store's metrics. It is called before the first Commit.
 	AddMetrics(r *ops.Registry)
 
 	// Close ends the store when the last commit has ended, and returns when its
-	// goroutines have. There is no commit after it.
+	// goroutines have ended. Commit must not be called after it.
 	Close() error
 }
 
