@@ -23,7 +23,7 @@ import (
 
 // Options say who may come in.
 type Options struct {
-	Loopback bool     // the server listens on loopback addresses only: it has no other name
+	Loopback bool     // the server listens on loopback addresses only: it answers to their names and Hosts
 	Hosts    []string // further names and addresses that requests may be for, without port
 	Origins  []string // further origins whose pages may write, such as https://app.example
 	Token    string   // the token that writes, and reads of Secret, need; empty: they need none
@@ -52,8 +52,9 @@ type Options struct {
 const NetworkReadOnly = "This server can be reached from the network and has no token, so it is read-only; to allow writes, set CARS_TOKEN in its environment"
 
 // Settle makes a server read-only if other machines can reach it and it has no token, unless
-// AllowNetworkWrites. It returns what the server's user should know, or "". secure says that
-// the server serves HTTPS. A server with Hosts counts as reachable: a proxy uses these names.
+// AllowNetworkWrites is set. It returns a warning for the server's user, or "". secure says
+// that the server serves HTTPS. A server with Hosts counts as reachable, since Hosts are for
+// proxies.
 func (o *Options) Settle(secure bool) (warning string) {
 	switch {
 	case o.Token != "" && !o.Loopback && !secure:
@@ -191,7 +192,7 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, next http.Handler)
 			defer context.AfterFunc(g.Ending, cancel)()
 		}
 		stream, outer := r.WithContext(ctx), r
-		defer func() { outer.Pattern = stream.Pattern }() // which those around the guard look at
+		defer func() { outer.Pattern = stream.Pattern }() // the handlers around the guard read it
 		r = stream
 	} else {
 		defer g.inFlight.Add(-1)
@@ -199,7 +200,7 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, next http.Handler)
 			return tooMany("%d requests are being answered already, as many as -max-in-flight allows; try again", g.MaxInFlight)
 		}
 	}
-	slowBody := r.ContentLength != 0 && !isWrite(r.Method) // a read needs none, so nobody has to send it soon
+	slowBody := r.ContentLength != 0 && !isWrite(r.Method) // a read needs no body, and its client may send one slowly
 	if slowBody || g.Long != nil && g.Long(r) {
 		// Clients choose how long these requests stay, so these must leave room for others.
 		half := max(1, g.MaxInFlight/2)

@@ -232,7 +232,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestHalfTheRoomIsForOthers than those that ask for a long stay.
+// TestHalfTheRoomIsForOthers: requests that ask for a long stay get at most half of the room.
 func TestHalfTheRoomIsForOthers(t *testing.T) {
 	for maxInFlight, want := range map[int]int{1: 1, 2: 1, 5: 2, 10: 5} {
 		g := newGuard(t, Options{MaxInFlight: maxInFlight, Long: func(r *http.Request) bool { return r.URL.RawQuery != "" }})

@@ -36,9 +36,9 @@ func newLimiter(rate float64) *limiter {
 	}
 }
 
-// take counts a request of client at the time now. left is how many more the client may make
-// at once, and full is how long until it has all of them again. If this request is one too
-// many, wait is how long the client must wait; else it is 0.
+// take counts a request of client at the time now. left is how many more requests the client
+// may make at once, and full is the time until it may make a whole burst again. If this
+// request is one too many, wait is how long the client must wait. Otherwise wait is 0.
 func (l *limiter) take(client netip.Addr, now time.Time) (left int, full, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,8 +61,8 @@ func (l *limiter) take(client netip.Addr, now time.Time) (left int, full, wait t
 	return int(-wait / l.interval), over.Sub(now), 0
 }
 
-// forget drops the clients that have all their requests left: without an entry they have as
-// many. It looks for them only once in half a burst, since that takes time.
+// forget drops the clients that may make a whole burst: without an entry they may, too. It
+// looks for them only once in half of l.burst, since that takes time.
 func (l *limiter) forget(now time.Time) {
 	if now.Before(l.sweep) {
 		return

@@ -46,8 +46,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// hostAllowed reports whether requests for this host are answered. It refuses a page whose
-// own name leads to a loopback address (DNS rebinding).
+// hostAllowed reports whether requests for the host are answered. It refuses requests of a
+// page whose own name leads to a loopback address (DNS rebinding).
 func (g *Guard) hostAllowed(hostport string) bool {
 	if last := g.lastHost.Load(); !g.Loopback || last != nil && *last == hostport {
 		return true

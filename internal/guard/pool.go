@@ -15,8 +15,8 @@ import (
 // they are being answered.
 //
 // All cores but one, and at least one, are for lists. Each list has one core; further lists
-// wait. The core that is left answers the other requests. A scheduler that is busy on all
-// cores would notice these only after up to 20 ms, since it looks at the network when a
+// wait. The core that is left answers the other requests. If all cores were busy with lists,
+// other requests would wait up to 20 ms, since Go's scheduler looks at the network when a
 // core has nothing to do. A list that is alone borrows all cores until another list comes.
 type Pool struct {
 	cores   int
@@ -47,8 +47,8 @@ const (
 	// matching items take 8 MB: 16 clients may read such lists as slowly as they like.
 	maxHeld = 128 << 20
 
-	// freeHeld is up to how many bytes a list holds beside that, so that pages go on to be
-	// answered whatever slow readers of long lists hold.
+	// freeHeld is the most bytes of a list that need not be held. So pages are answered
+	// whatever slow readers of long lists hold.
 	freeHeld = 4 << 10
 )
 
@@ -126,7 +126,7 @@ func (p *Pool) Share(ctx context.Context, n int, work func(indexes iter.Seq[int]
 	return nil
 }
 
-// borrow takes a core that no list needs, and reports whether there was one. To give it
+// borrow takes a core that no list needs, and reports whether there is one. To give the core
 // back, subtract 1 from p.helpers.
 func (p *Pool) borrow() bool {
 	if p.helpers.Add(1); p.wanted() {
@@ -136,7 +136,7 @@ func (p *Pool) borrow() bool {
 	return true
 }
 
-// wanted reports whether another list wants the cores back that helpers have borrowed.
+// wanted reports whether another list needs the cores that helpers have borrowed.
 func (p *Pool) wanted() bool {
 	return p.waiting.Load() > 0 || len(p.turns)+int(p.helpers.Load()) > p.cores
 }

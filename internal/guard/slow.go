@@ -61,7 +61,7 @@ func (l limits) pace(next http.Handler) http.Handler {
 		connection := http.NewResponseController(w)
 		paced := *r // a copy: net/http needs the body of r
 		paced.Body = &pacedBody{ReadCloser: r.Body, limits: l, pace: pace{left: l.ahead, most: l.stopBody}, set: func(deadline time.Time) error {
-			// The server's WriteTimeout counts from the header. It is for the time after the body.
+			// The server's WriteTimeout counts from the header, but is meant for the time after the body.
 			if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.WriteTimeout > 0 {
 				connection.SetWriteDeadline(deadline.Add(server.WriteTimeout))
 			}
@@ -74,7 +74,7 @@ func (l limits) pace(next http.Handler) http.Handler {
 	})
 }
 
-// linger reads what is left of a body, for as long as l.patience.
+// linger reads the rest of a body, for at most l.patience.
 func (l limits) linger(connection *http.ResponseController, body io.Reader) {
 	const enough = 256 << 20 // bytes, on a fast network
 	if connection.Flush() == nil && connection.SetReadDeadline(time.Now().Add(l.patience)) == nil {
@@ -82,8 +82,8 @@ func (l limits) linger(connection *http.ResponseController, body io.Reader) {
 	}
 }
 
-// A pace is the time that a client has left. Waiting for the client uses it up; each
-// byte that moves adds to it.
+// A pace is the time that a client has left. Waiting for the client uses the time up, and
+// each byte that moves adds to it.
 type pace struct {
 	left     time.Duration
 	most     time.Duration // the largest value of left
@@ -114,7 +114,7 @@ type pacedBody struct {
 	limits limits
 	pace   pace
 	set    func(deadline time.Time) error
-	err    error // the error that ended the body. A deadline set after it would hit the next request
+	err    error // what ended the body. A deadline set after that would end the next request
 }
 
 func (b *pacedBody) Read(p []byte) (n int, err error) {

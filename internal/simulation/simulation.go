@@ -62,7 +62,7 @@ func (s Settings) Useless() (flags []string) {
 type Asked struct {
 	delay *time.Duration // its own processing time
 	fail  int            // the status with which it fails after that time, unprocessed; 0 for none
-	Never bool           // not to wait and not to fail, because it has done so already
+	Never bool           // neither to wait nor to fail, as a second trip for one request
 }
 
 // Read reads what r asks for in its query: _delay, in milliseconds, and _fail.
@@ -85,7 +85,7 @@ func Read(r *http.Request) (asked Asked, err error) {
 	return asked, err
 }
 
-// After returns what a request for that processing time asks for.
+// After asks for delay as the processing time.
 func After(delay time.Duration) Asked { return Asked{delay: &delay} }
 
 // AsksForDelay reports whether r may ask for a processing time.
