@@ -27,7 +27,7 @@ type condition func(*sorted.Item) bool
 
 const all, anyOf = false, true // values of any in combined
 
-// combined returns the condition that all of conditions hold or, with any, one of them.
+// combined returns the condition that all of conditions hold or, if any is true, one of them.
 func combined(any bool, conditions []condition) condition {
 	if len(conditions) == 1 {
 		return conditions[0]
@@ -42,8 +42,8 @@ func combined(any bool, conditions []condition) condition {
 	}
 }
 
-// comparisons are the operators that compare. For each they say whether it holds if the
-// field is less than the value, equal to it, and greater.
+// comparisons are the operators that compare. Each has three results: for a field that is
+// less than the value, equal to it, and greater.
 var comparisons = map[string][3]bool{
 	"ne":  {true, false, true},
 	"gt":  {false, false, true},
@@ -60,8 +60,8 @@ var searches = map[string]func(value string) string{
 	"endsWith":   func(value string) string { return value + "\n" },
 }
 
-// isOperator reports whether there is an operator of that name. Those of 1.x are eq, in
-// (a list separated by commas), comparisons and searches.
+// isOperator reports whether there is an operator of that name: eq, in (a list separated by
+// commas), the comparisons and the searches.
 func isOperator(name string) bool {
 	return name == "eq" || name == "in" || comparisons[name] != [3]bool{} || searches[name] != nil
 }
@@ -115,8 +115,8 @@ func (f field) equals(param string, values []string) (condition, error) {
 	return func(item *sorted.Item) bool { return texts[*f.Text(item.Value)] }, nil
 }
 
-// compares returns the condition that the field, compared to value, is in one of the
-// orders for which holds is true: less, equal, greater.
+// compares returns the condition that holds has true for the field: less than value, equal
+// to it, or greater.
 func (f field) compares(param string, holds [3]bool, value string) (condition, error) {
 	if f.Text != nil {
 		return func(item *sorted.Item) bool { return holds[1+strings.Compare(*f.Text(item.Value), value)] }, nil
@@ -186,8 +186,8 @@ func expressionSize(re *syntax.Regexp) int {
 	return size
 }
 
-// addMatches adds the condition that the field matches one of the expressions. An expression
-// that is only a word is searched for, which is faster than matching.
+// addMatches adds the condition that the field matches one of the expressions. If an
+// expression is only a word, it is searched for, which is faster than matching.
 func (q *Query) addMatches(f field, param string, expressions []string) error {
 	var conditions []condition
 	for _, expression := range expressions {

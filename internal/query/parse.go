@@ -77,7 +77,7 @@ type parser struct {
 }
 
 // plain returns values without the empty ones. It adds the values of name[] and name[0] to
-// those of name: axios, jQuery and qs write arrays so.
+// the values of name: axios, jQuery and qs write arrays so.
 func plain(values url.Values) url.Values {
 	named := make(url.Values, len(values))
 	for _, param := range slices.Sorted(maps.Keys(values)) {

@@ -68,7 +68,7 @@ type List struct {
 	Pieces [][]*sorted.Item // the slice that was asked for; do not change it
 	Total  int              // how many items there are before slicing
 
-	pool *guard.Pool // that held bytes were taken from
+	pool *guard.Pool // the budget that held bytes were taken from
 	held int
 }
 

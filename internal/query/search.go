@@ -59,8 +59,8 @@ func (f field) finds(text string) condition {
 }
 
 // A finder looks for text in other texts, as strings.Index does. It looks for the rarest
-// byte of text, where strings.Index looks for the first, and so takes a third of the time
-// for a77 in a car.
+// byte of text, and strings.Index for the first. So it finds "a77" among cars in a third of
+// the time.
 type finder struct {
 	text string
 	rare int // index of the rarest byte in text

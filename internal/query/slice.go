@@ -48,7 +48,7 @@ func (p *parser) slice() error {
 	return nil
 }
 
-// window returns which of total items are wanted: start to end, end not included.
+// window returns which of total items the query wants: from start to end, end not included.
 func (q *Query) window(total int) (start, end int) {
 	start, end = q.start, q.end
 	if q.envelope {
@@ -58,8 +58,8 @@ func (q *Query) window(total int) (start, end int) {
 	return min(start, total), min(end, total)
 }
 
-// pages returns the number of the page to answer with, of a list of total items, and the
-// number of the last page. In an envelope, a page beyond the last becomes the last.
+// pages returns, for a list of total items, the number of the page to answer with and of the
+// last page. In an envelope, a page beyond the last becomes the last.
 func (q *Query) pages(total int) (page, last int) {
 	last = max(1, (total+q.size-1)/q.size)
 	if q.envelope {

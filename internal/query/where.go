@@ -48,7 +48,7 @@ func (p *parser) whereObject(prefix string, object map[string]any) (condition, e
 	return combined(all, conditions), nil
 }
 
-// whereMember returns the condition that a member of an object holds.
+// whereMember returns the condition that is the member key of an object.
 func (p *parser) whereMember(prefix, key string, value any) (condition, error) {
 	if key == "or" || key == "and" {
 		return p.whereList(prefix, key, value)
@@ -85,8 +85,8 @@ func (p *parser) whereMember(prefix, key string, value any) (condition, error) {
 	return combined(all, conditions), nil
 }
 
-// whereList returns the condition that one of the objects in a list holds, with the key
-// "or", or that all of them do. For an empty list, "or" is false and "and" is true.
+// whereList returns the condition that one of the objects in a list holds, if key is "or",
+// or that all of them hold. For an empty list, "or" is false and "and" is true.
 func (p *parser) whereList(prefix, key string, value any) (condition, error) {
 	list, ok := value.([]any)
 	var conditions []condition

@@ -6,13 +6,13 @@ import (
 	"math"
 )
 
-// maxElement bounds the elements of an array of objects, in bytes. What is remembered of
-// an element while it is read, such as its names, may take fifty times its size.
+// maxElement bounds the elements of an array of objects, in bytes. While an element is read,
+// what has to be remembered, such as its names, may take fifty times its size.
 const maxElement = 1 << 20
 
 // DecodeArray reads a document that is an array of whole objects. It calls next for the
 // place of each: a pointer to a Go value that is still zero. An error of next ends the
-// reading and is returned. Other errors are those of Decode. Elements may be without ID;
+// reading and is returned. Other errors are as Decode returns. Elements may be without ID;
 // no two may have the same.
 func (t Table) DecodeArray(data []byte, next func() (v any, err error)) error {
 	r := NewReader(data)

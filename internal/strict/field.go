@@ -29,8 +29,8 @@ type Field struct {
 	Shared bool
 }
 
-// A Table lists the fields of an object, in the order of its JSON. The first is
-// its ID, a number with the name "id". The fields of an object in the object stand
+// A Table lists the fields of an object, in the order of its JSON. The first is the
+// object's ID, a number with the name "id". The fields of an object in the object stand
 // together. A table has at most maxFields.
 type Table []Field
 
@@ -84,8 +84,8 @@ func isDeceptive(char rune) bool {
 	return '\u2028' <= char && char <= '\u202E' || '\u2066' <= char && char <= '\u2069' || char == '\u200B' || char == '\uFEFF'
 }
 
-// hint returns a question after the field or object that an unknown name may have been
-// meant for, or "". Such a name differs in case, or lacks the name of the object.
+// hint returns a text such as "; did you mean details.engine?" if name differs only in case
+// from a field or an object, or lacks the name of the object. Otherwise it returns "".
 func (t Table) hint(name string) string {
 	for _, f := range t {
 		object, member, nested := strings.Cut(f.Name, ".")

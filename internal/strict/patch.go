@@ -11,10 +11,10 @@ type change struct {
 	text   string
 }
 
-// DecodePatch reads a document that is a JSON Merge Patch of an object with that ID,
-// which the patch cannot change. Fields that it does not have stay as they are; null makes
-// a field zero or empty, and null for an object in the object does so with all its fields.
-// The error is that of [Table.Decode]; with it the patch is of no use.
+// DecodePatch reads a document that is a JSON Merge Patch of an object with the ID id, which
+// the patch cannot change. Fields that are absent stay as they are. Null makes a field zero
+// or empty, and null for an object in the object makes all its fields so. The errors are
+// those of [Table.Decode]. After an error, ignore the patch.
 func (t Table) DecodePatch(data []byte, id int) (Patch, error) {
 	d := decoding{table: t, in: NewReader(data), checked: true, id: id}
 	_, err := d.document()

@@ -1,9 +1,9 @@
 // Package strict reads JSON as strictly as I-JSON (RFC 7493) defines it: one document
 // with nothing behind it, in UTF-8 without a byte order mark, in which no key occurs
 // twice in an object, no surrogate stands alone and no number is beyond a double. A
-// reader that accepts more has to guess what was meant, and each guesses differently.
-// (Of what RFC 7493 rules out, only noncharacters such as U+FFFE are accepted: they have
-// one meaning.)
+// reader that accepts more has to guess the meaning, and each guesses differently. (RFC
+// 7493 also rules out noncharacters such as U+FFFE. They are accepted, since they have one
+// meaning.)
 //
 // A [Reader] reads values one after the other. A [Table] of fields reads whole objects
 // and patches into Go values, and says in words for a person what is wrong with each
@@ -37,9 +37,9 @@ type Reader struct {
 	err    error
 
 	element int // index of the object that Objects reads
-	limit   int // no member or element may begin behind it
+	limit   int // the offset behind which no member or element may begin
 
-	exact bool // all that was read since exact was set is certain to be as rest.Encode writes it
+	exact bool // since it was set to true, all that was read is certain to be as rest.Encode writes it
 }
 
 // NewReader returns a Reader of data. Messages call it "The body".
@@ -217,7 +217,7 @@ func (r *Reader) unique(name string, names map[string]bool) {
 
 // twice fails because of name, which was read last.
 func (r *Reader) twice(name string) {
-	if runes := []rune(name); len(runes) > 40 { // which no key has that makes sense
+	if runes := []rune(name); len(runes) > 40 { // no key that makes sense is longer
 		name = strings.TrimSpace(string(runes[:40])) + "…"
 	}
 	r.malformed("The key %s occurs twice in one object; the second ends at offset %d", strconv.Quote(name), r.offset)

@@ -12,14 +12,14 @@ import (
 
 // Decode reads a document that is one whole object into v, a pointer to a Go value that
 // is still zero. Fields that are absent or null stay so. The error is a *[rest.Error]:
-// 400 if the document is malformed, and else 422 with all that is wrong with its fields.
-// Then v is of no use.
+// 400 if the document is malformed, otherwise 422 with all that is wrong with its fields.
+// After an error, ignore v.
 //
-// An id other than 0 is that in the address: it becomes the ID of v. The object may
+// An id other than 0 is the ID in the address, and becomes the ID of v. The object may
 // repeat it as a number or, since form libraries take it from the address, as a string.
 //
-// members are the object's members behind the ID, as they stand in data, with the bracket at
-// the end, if they are certain to be what [rest.Encode] writes for v. Otherwise they are nil.
+// members is the part of data behind the object's ID, with the bracket at its end. It is nil
+// unless it is certain to be what [rest.Encode] writes for v behind the ID.
 func (t Table) Decode(data []byte, v any, id int) (members []byte, err error) {
 	d := decoding{table: t, in: NewReader(data), v: v, checked: true, id: id}
 	if id != 0 {
@@ -30,13 +30,13 @@ func (t Table) Decode(data []byte, v any, id int) (members []byte, err error) {
 
 // Read reads the next value, a whole object, into v, a pointer to a Go value that is
 // still zero, and returns the object as it stands in the document. Problems with its
-// fields are added to wrong. If there are any, v is of no use.
+// fields are added to wrong. If there are any, ignore v.
 //
 // If wrong is nil, fields have only to be known and of the right type, or r fails. That
 // is for objects that were checked when they were written.
 //
-// canonical reports that raw is what [rest.Encode] writes for v, but for the newline. If it
-// is false, raw may be the same nevertheless.
+// canonical is true if raw is certain to be what [rest.Encode] writes for v, the newline
+// aside. It may be false although raw is the same.
 func (t Table) Read(r *Reader, v any, wrong Problems) (raw []byte, canonical bool) {
 	d := decoding{table: t, in: r, v: v, wrong: wrong, checked: wrong != nil}
 	raw, canonical = d.whole()
@@ -61,8 +61,8 @@ type decoding struct {
 	next    int  // index of the field that would follow in the order of the table
 }
 
-// document reads a document that is an object, and returns what is wrong with it. For members
-// see [Table.Decode].
+// document reads a document that is an object. members and the errors are those of
+// [Table.Decode].
 func (d *decoding) document() (members []byte, err error) {
 	if !d.in.begins('{', "a JSON object") {
 		return nil, d.in.err
@@ -78,9 +78,9 @@ func (d *decoding) document() (members []byte, err error) {
 	return members, nil
 }
 
-// whole reads an object that has all fields of the table. It returns the object as it stands
-// in the document, and whether it is certain to be as [rest.Encode] writes it. Then the ID at
-// its beginning may be missing.
+// whole reads an object with the fields of the table. It returns the object as it stands in
+// the document. exact is true if that is certain to be what [rest.Encode] writes, except
+// that the ID at its beginning may be missing.
 func (d *decoding) whole() (raw []byte, exact bool) {
 	d.in.peek()
 	start := d.in.offset
@@ -94,8 +94,8 @@ func (d *decoding) whole() (raw []byte, exact bool) {
 	return d.in.data[start:d.in.offset], d.in.exact
 }
 
-// object reads an object that has the fields from first to last, not included. All
-// their names begin with the path of the object, of that length.
+// object reads an object with the fields from first to last of the table, last not included.
+// path is the length of the object's path, with which the names of its fields begin.
 func (d *decoding) object(first, last, path int) {
 	r := d.in
 	var seen [maxFields]bool // by the first field of each member that is known
@@ -137,8 +137,8 @@ func (d *decoding) object(first, last, path int) {
 	r.exact = r.exact && d.next == last
 }
 
-// follows reads the name of a member and the colon if they come next in the simplest
-// form. A name with a dot is no member's.
+// follows reads the name of a member and the colon if they come next without space and
+// escapes, and reports whether they do. No member has a name with a dot.
 func (r *Reader) follows(name string) bool {
 	left, end := r.data[r.offset:], len(name)+1
 	if len(left) < end+2 || left[0] != '"' || string(left[1:end]) != name || left[end] != '"' || left[end+1] != ':' || strings.Contains(name, ".") {
@@ -148,9 +148,9 @@ func (r *Reader) follows(name string) bool {
 	return true
 }
 
-// find returns the fields that name stands for, as a range whose end is not included: one
-// field, or those of an object. It looks from first to last, not included, where all names
-// begin with a path of that length. The range is empty if name is unknown.
+// find returns the fields that name stands for: one field, or all of an object. from is the
+// first field, and to comes after the last. Both are 0 if name is unknown. first, last and
+// path are those of object.
 func (t Table) find(name string, first, last, path int) (from, to int) {
 	if strings.Contains(name, ".") {
 		return 0, 0
@@ -170,8 +170,8 @@ func (t Table) find(name string, first, last, path int) (from, to int) {
 	return 0, 0
 }
 
-// inner reads a member that must be an object with the fields from first to last, not
-// included. Their names begin with the path of that object, of that length.
+// inner reads a member that must be an object. first, last and path are those of object for
+// that member.
 func (d *decoding) inner(first, last, path int) {
 	switch {
 	case d.in.peek() == '{':
@@ -199,7 +199,7 @@ func (d *decoding) value(i int) {
 	}
 }
 
-// null reads null if it comes next.
+// null reads null if it comes next, and reports whether it does.
 func (d *decoding) null() bool {
 	if d.in.peek() != 'n' {
 		return false
@@ -212,7 +212,7 @@ func (d *decoding) null() bool {
 // reset makes a field zero or empty.
 func (d *decoding) reset(f *Field) {
 	switch {
-	case d.v != nil: // the Go value is that from the beginning
+	case d.v != nil: // its fields have been zero from the beginning
 	case f.required():
 		d.note(f.Name, "is required")
 	default:
@@ -220,7 +220,7 @@ func (d *decoding) reset(f *Field) {
 	}
 }
 
-// addressed reads the ID of an object whose address has the ID, too.
+// addressed reads the ID of an object that has an ID in its address, too.
 func (d *decoding) addressed(f *Field) {
 	var id any
 	exact, text := d.in.exact, d.in.Skip()
