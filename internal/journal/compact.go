@@ -31,7 +31,7 @@ type compacting struct {
 }
 
 // The time from one failed compaction to the next attempt begins with minRetryWait and
-// doubles up to maxRetryWait, since each attempt writes all there is.
+// doubles up to maxRetryWait, since each attempt writes the whole state.
 const (
 	minRetryWait = 10 * time.Second
 	maxRetryWait = time.Hour

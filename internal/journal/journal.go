@@ -31,9 +31,9 @@
 //	the last line has no newline, but is whole       adds the newline
 //	the last line has no newline and its JSON        drops the line: a torn tail
 //	ends too early, not counting zeros at the end
-//	the last line is bad, and all there is of a      drops the line: a torn tail
-//	sector (512 bytes, aligned in the file) in it
-//	is zeros
+//	the last line is bad, and its part in some       drops the line: a torn tail
+//	sector (512 bytes, aligned in the file) is
+//	all zeros
 //	zeros after the last line                        drops the zeros
 //	any other bad line, the last one too             refuses
 //	no good line before the torn tail                refuses: the first line was renamed into place
@@ -163,7 +163,7 @@ func (j *Journal) Append(entry []byte) error {
 	return nil
 }
 
-// cut removes from the end of the file what a failed write has left there.
+// cut removes the rest of a failed write from the end of the file.
 func (j *Journal) cut() error {
 	if err := j.file.Truncate(j.size); err != nil {
 		return err
@@ -171,8 +171,9 @@ func (j *Journal) cut() error {
 	return j.file.Sync() // otherwise a power cut could leave a mix of that and of later lines
 }
 
-// check returns an error if the next start would not find what is appended to file. The
-// error is disk.ErrReplaced if the file at the journal's path is another or has changed.
+// check returns disk.ErrReplaced if the file at the journal's path is another or has another
+// size: the next start would not find what is appended to j.file. Other errors are the
+// operating system's.
 func (j *Journal) check() error {
 	size, err := j.fs.Size(j.name, j.file) // through links, which may lead elsewhere by now
 	if err == nil && size != j.size {

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// An answer is a ResponseWriter that remembers what it has written.
+// An answer is a ResponseWriter that notes its status, its length and its first error.
 type answer struct {
 	http.ResponseWriter
 	status  int // 0 before the header is written

@@ -40,7 +40,7 @@ type textHandler struct {
 	derived bool         // attrs may have attributes that the record does not
 }
 
-// A textOutput is shared by a handler and those derived from it.
+// A textOutput is shared by a handler and the handlers derived from it.
 type textOutput struct {
 	mu     sync.Mutex
 	line   bytes.Buffer
@@ -112,8 +112,8 @@ func (o *textOutput) stampOf(t time.Time) []byte {
 	return o.stamp
 }
 
-// isSaid reports whether the value of a stands in message between spaces. A number counts
-// only if it is an id or a status: the 55 of a path does not stand for bytes=55.
+// isSaid reports whether the value of a stands in message between spaces. Of numbers, only an
+// id or a status counts: a 55 in the message need not be the value of bytes=55.
 func isSaid(message string, a slog.Attr) bool {
 	switch a.Value.Kind() {
 	case slog.KindString:
@@ -143,7 +143,7 @@ func isSaid(message string, a slog.Attr) bool {
 }
 
 // NewJSONHandler returns a handler of log lines for programs to read: one JSON object
-// on each, with the keys time, level and msg beside those of the attributes. A
+// on each, with the keys time, level and msg beside the attributes' keys. A
 // duration is a number of milliseconds. It writes each line to w in one piece.
 func NewJSONHandler(w io.Writer, level slog.Leveler) slog.Handler {
 	return slog.NewJSONHandler(jsonEscaper{w}, &slog.HandlerOptions{

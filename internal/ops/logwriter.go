@@ -13,8 +13,8 @@ import (
 // One goroutine owns the output, and lines reach it through a channel. While it writes,
 // further lines gather. They then go out in one write. Without that, 10,000 requests a
 // second would make 20,000 writes, each under the log package's lock. A crash may lose the
-// lines of its last moment. Lines that the output does not take are dropped: the server
-// goes on when nobody reads its log.
+// lines of its last moment. Lines whose write fails are dropped: the server goes on when
+// the reader of its log has gone.
 type LogWriter struct {
 	lines  chan []byte   // writers send, the goroutine in run receives, nobody closes it
 	closed chan struct{} // closed by Close
@@ -24,7 +24,7 @@ type LogWriter struct {
 // NewLogWriter returns a LogWriter to out.
 func NewLogWriter(out io.Writer) *LogWriter {
 	w := &LogWriter{
-		lines:  make(chan []byte, 1000), // lines that may wait; writers of further ones wait themselves
+		lines:  make(chan []byte, 1000), // lines that may wait; then Write waits
 		closed: make(chan struct{}),
 		done:   make(chan struct{}),
 	}

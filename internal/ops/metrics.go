@@ -64,8 +64,8 @@ func (r *Registry) Info(name, help string, labels ...string) {
 	})
 }
 
-// Values are the values of a metric's labels, in the order of the labels. With fewer than
-// three labels, the last values are "".
+// Values are the values of a metric's labels, in the order of the labels. A metric with
+// fewer than three labels leaves the last values empty.
 type Values [3]string
 
 // Counters has one counter for each combination of label values. A counter stays forever,
@@ -75,7 +75,7 @@ type Counters struct {
 	counts map[Values]uint64
 }
 
-// Counters adds counters with up to three labels.
+// Counters adds counters with up to three labels, which are the labels' names.
 func (r *Registry) Counters(name, help string, labels ...string) *Counters {
 	c := &Counters{counts: make(map[Values]uint64)}
 	r.add(name, help, "counter", func(w *bufio.Writer, name string) {
@@ -113,7 +113,7 @@ type Histogram struct {
 }
 
 // Histogram adds a histogram. bounds are ascending: each is the largest value of its
-// bucket. One more bucket takes what is larger than all of them.
+// bucket. One more bucket takes larger values.
 func (r *Registry) Histogram(name, help string, bounds ...float64) *Histogram {
 	h := &Histogram{bounds: bounds, counts: make([]atomic.Uint64, len(bounds)+1)}
 	r.add(name, help, "histogram", func(w *bufio.Writer, name string) {

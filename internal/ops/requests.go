@@ -188,7 +188,7 @@ func logWith(level slog.Level, message string, attrs []slog.Attr) {
 // A sampler picks a few of many events. Its zero value is ready.
 type sampler struct {
 	mu      sync.Mutex
-	second  int64 // Unix time in which picked events were picked
+	second  int64 // Unix time of the second to which picked applies
 	picked  int
 	omitted int // events since the last that was picked
 }

@@ -56,7 +56,7 @@ var (
 	cacheControl = []string{"no-cache"} // caches must ask again before they use it
 	nosniff      = []string{"nosniff"}  // browsers must not guess its type
 	anyOrigin    = []string{"*"}        // pages of any origin may read it (Fetch standard, CORS protocol)
-	anyTiming    = []string{"*"}        // and its times, down to Server-Timing (W3C Resource Timing)
+	anyTiming    = []string{"*"}        // and its times, Server-Timing included (W3C Resource Timing)
 	exposed      = []string{"X-Total-Count, Catalogue-Version, Link, ETag, Location, Server-Timing, Retry-After, RateLimit, RateLimit-Policy"}
 )
 

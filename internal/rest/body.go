@@ -75,8 +75,9 @@ func tooLarge(limit int64) error {
 	return Errorf(http.StatusRequestEntityTooLarge, "The body is larger than %d bytes", limit)
 }
 
-// hangUp has the connection closed after the answer, unless it is HTTP/2. There, other
-// requests use the connection, too, and a client may not wait for the answer once it knows.
+// hangUp has the connection closed after the answer, unless it is HTTP/2. With HTTP/2, other
+// requests use the connection, too, and a client that is told of its end may not wait for
+// the answer.
 func hangUp(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor < 2 {
 		w.Header().Set("Connection", "close")

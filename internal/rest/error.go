@@ -17,8 +17,8 @@ type Error struct {
 	Fields  map[string]string // with 422: what is wrong with each field, by its path
 	Header  map[string]string // further header fields of the answer, such as Allow
 
-	// RetryAfter is the number of seconds after which asking again may help. 0: it does not
-	// help, or that is unknown.
+	// RetryAfter is the number of seconds after which asking again may help. It is 0 if asking
+	// again does not help, or if that is unknown.
 	RetryAfter int
 
 	// Cause is the error that led to this one, for the log. It is never sent.

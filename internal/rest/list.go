@@ -60,10 +60,10 @@ func (t *turn) end() {
 	}
 }
 
-// WriteList answers with an array of elements, which are JSON, or with an object whose
-// last member it is: envelope is the object up to there, or "". It compresses a long list
-// if the client accepts that, so answers for one URL vary by Accept-Encoding. It reads
-// elements up to three times.
+// WriteList answers with an array of elements, each of them JSON. Unless envelope is "", the
+// answer is an object: envelope is the object up to the array, its last value. WriteList
+// compresses a long list if the client accepts that, so answers for one URL vary by
+// Accept-Encoding. It reads elements up to three times.
 func WriteList(w http.ResponseWriter, r *http.Request, envelope string, elements iter.Seq[[]byte]) {
 	h := w.Header()
 	if acceptsGzip(r) {
@@ -92,8 +92,8 @@ func WriteList(w http.ResponseWriter, r *http.Request, envelope string, elements
 	}
 }
 
-// length returns how long a list is in bytes, or any number greater than most if it is
-// longer than that. The first elements need no turn: short lists never wait.
+// length returns the length of a list in bytes, or some number greater than most if the list
+// is longer than most. The first elements need no turn: short lists never wait.
 func length(envelope string, elements iter.Seq[[]byte], most int) int {
 	const inOneTurn = 1000 // which takes some 10 µs
 	var t turn

@@ -74,8 +74,8 @@ func (t Routes) Handler(notFound http.HandlerFunc, acceptPatch string) http.Hand
 }
 
 // A numberedRoute is GET of a pattern such as /cars/{id}. Requests with a number in the place
-// of {id} are the most frequent. They go past ServeMux, which takes longer than all else
-// that is done here. Their handlers read the number from the path.
+// of {id} are the most frequent, and ServeMux would take longer than all the rest of this
+// handler. So they pass it by, and their handlers read the number from the path.
 type numberedRoute struct {
 	pattern string
 	handler http.HandlerFunc

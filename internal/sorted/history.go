@@ -21,7 +21,7 @@ const (
 	maxChanges = 10_000
 )
 
-// Add adds a list that next replaces. If the two differ in more than maxChanges items, the
+// Add adds list, which next replaces. If the two differ in more than maxChanges items, the
 // History is empty afterwards.
 func (h *History) Add(name string, list, next List) {
 	p := past{name: name, list: list}

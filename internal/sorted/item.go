@@ -6,8 +6,8 @@ import "iter"
 // larger integers (RFC 7493, section 2.2).
 const MaxID = 1<<53 - 1
 
-// An Item is an element of a List: something with an ID, and all about it that is worth
-// computing only once. An item never changes once it is in a list.
+// An Item is an element of a List: a value with an ID, and what is computed from the value
+// once. An item never changes while it is in a list.
 type Item struct {
 	ID     int    // 1 to MaxID
 	Line   []byte // its JSON on one line, and a newline

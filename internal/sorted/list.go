@@ -164,8 +164,8 @@ func Changes(before, after List) iter.Seq2[*Item, *Item] {
 	}
 }
 
-// skipShared passes over what two lists share from their cursors on: blocks, and then items
-// of a block that is copied in one of them.
+// skipShared moves the cursors of two lists over what the lists share there: first blocks, and
+// then items at the beginning of a block that one of them has copied and changed.
 func skipShared(a, b *cursor) {
 	for a.atBlock() && b.atBlock() && sameBlock(a.blocks[0], b.blocks[0]) {
 		a.blocks, b.blocks = a.blocks[1:], b.blocks[1:]
@@ -211,7 +211,7 @@ func (c *cursor) next() {
 func sameBlock(a, b []*Item) bool { return len(a) == len(b) && &a[0] == &b[0] }
 
 // A Builder gathers items for a List, in any order of IDs. The zero value is empty.
-// It is fast for IDs that lie close together, and small for those that do not.
+// It is fast for IDs that lie close together, and takes at most a page for each other ID.
 type Builder struct {
 	pages map[int]*page
 }

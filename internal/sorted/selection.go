@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// A Key is what items are sorted by: a number or a text of their value. If Number and Text
-// are nil, it is their ID.
+// A Key is a number or a text of the items' values by which items are sorted. If Number and
+// Text are nil, items are sorted by ID.
 type Key struct {
 	Number     func(v any) *int
 	Text       func(v any) *string
@@ -116,7 +116,7 @@ func (s *Selection) prune() {
 	s.bound, s.full = s.keys[0].rank(s.entries[s.n-1].item, 0), true
 }
 
-// Merge adds what other has selected. Other must not be used any more.
+// Merge adds what other has selected. Do not use other afterwards.
 func (s *Selection) Merge(other *Selection) {
 	if s.entries == nil {
 		s.entries = other.entries
@@ -136,7 +136,7 @@ func (s *Selection) Slice(start, end int) []*Item {
 	return items
 }
 
-// setRanks sets the ranks of entries to those by keys[level], of texts from offset on.
+// setRanks gives entries their ranks by keys[level], of texts from offset on.
 func (s *Selection) setRanks(entries []ranked, level, offset int) {
 	key := &s.keys[level]
 	for i := range entries {
@@ -144,10 +144,9 @@ func (s *Selection) setRanks(entries []ranked, level, offset int) {
 	}
 }
 
-// arrange moves the entries that belong from start to end, end not included, to where they
-// would be if all were sorted. Those that come before them stand before them, unsorted.
-// The entries must have their ranks by keys[level], of texts from offset on. arrange
-// changes the ranks.
+// arrange moves the entries from start to end of the sorted order, end not included, to their
+// places. Entries that come earlier in that order stand before start, unsorted. The entries
+// must have their ranks by keys[level], of texts from offset on. arrange changes the ranks.
 //
 // It is multikey quicksort (Bentley and Sedgewick, 1997), but sorts only what is asked
 // for. Pivots are random, so that no order of the items makes it slow.
@@ -168,8 +167,8 @@ func (s *Selection) arrange(entries []ranked, level, offset, start, end int) {
 	}
 }
 
-// split chooses one of the ranks as pivot, and moves the entries: first the ones of lower
-// rank, from less on the ones of the same rank, and from greater on the ones of higher rank.
+// split chooses one of the ranks as pivot, and moves the entries. Entries of a lower rank come
+// first; entries of the same rank begin at less, and entries of a higher rank at greater.
 func split(entries []ranked) (less, greater int, pivot uint64) {
 	if len(entries) > 10_000 {
 		runtime.Gosched() // what follows takes some 30 µs
