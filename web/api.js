@@ -6,12 +6,12 @@ class ApiError extends Error {
 		Object.assign(this, { status, ...more }); // status 0: no answer
 	}
 
-	// Whether it may help to ask again. Proxies say 502 and 504 of a server that is gone.
+	// Whether asking again may help. 502 and 504 are of proxies.
 	get passing() {
 		return [0, 429, 502, 503, 504].includes(this.status);
 	}
 
-	// Whether a write may have been made. The server says when to try again if it was not.
+	// Whether a write may have been made. Retry-After says that it was not.
 	get unknown() {
 		return this.status === 0 || (this.status >= 500 && this.status !== 507 && !this.retryAfter);
 	}
@@ -42,7 +42,7 @@ async function send(path, options) {
 export const once = (path, signal) => send(path, { cache: 'no-store', signal });
 
 // read gets path. As long as that may help, it asks again: when the server says, or after 1
-// to 5 s. Each second it calls waiting with the reason and what is left.
+// to 5 s. Each second it calls waiting with the reason and the seconds that are left.
 export async function read(path, { signal, waiting = () => {} } = {}) {
 	for (let attempt = 1; ; attempt++) {
 		try {
@@ -66,8 +66,8 @@ let token;
 
 export const authorization = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
-// write changes something, once: only the user may try again, since the first time may
-// have worked. 401 says that nothing was done: it is asked again with the token.
+// write sends a change once: only the user may try again, since the first time may have
+// worked. After 401 nothing was done: it asks for the token, and tries again.
 export async function write(method, path, { body, etag, signal } = {}) {
 	for (;;) {
 		const used = token;

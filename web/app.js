@@ -1,5 +1,5 @@
-// The start, and what the address bar says while the page is open: the query string is
-// the view of the catalogue, #car-7 a car.
+// The start of the page, and its address: the query string is the view of the catalogue,
+// and #car-7 opens a car.
 
 import './goroutine.js';
 import { open } from './car.js';
@@ -8,7 +8,7 @@ import { element, on } from './page.js';
 
 const carInAddress = () => Number(/^#car-([1-9]\d*)$/.exec(location.hash)?.[1]);
 
-let followed = false; // the way to the car began on this page
+let followed = false; // the car was opened by a link on this page
 
 function show() {
 	const id = carInAddress();

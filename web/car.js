@@ -1,4 +1,4 @@
-// One car: what is known of it, and deleting it.
+// The dialog of one car: it shows the car, and deletes it.
 
 import { read, write } from './api.js';
 import { did, load, shown } from './catalogue.js';
@@ -12,13 +12,13 @@ const dialog = element('car');
 const [news, message] = dialog.querySelectorAll('p');
 
 let car; // on show
-let etag; // of what the server said of it; undefined until it has
+let etag; // of car, from the server; undefined until it has answered
 let request = new AbortController();
-let answered; // when the server has said it
-let writing = false; // something of the user's own is under way
+let answered; // a promise of the server's answer
+let writing = false; // the user edits or deletes the car
 let stale = false; // the car was changed meanwhile
 
-// open shows at once what the list knows of a car, then what the server says.
+// open shows a car as the list has it, and then as the server has it.
 export function open(id) {
 	request.abort();
 	request = new AbortController();
@@ -131,8 +131,7 @@ on('delete', 'click', async ({ target }) => {
 	}));
 });
 
-// remove deletes the car, if it is as it is shown or the user has seen how it is, and
-// returns it as it was.
+// remove deletes the car, and returns it. If it is not as shown, the user decides.
 async function remove() {
 	for (;;) {
 		try {
@@ -149,7 +148,7 @@ async function remove() {
 	}
 }
 
-// restore puts a deleted car back, under its number.
+// restore puts a deleted car back, under its ID.
 async function restore(deleted) {
 	const { id } = deleted;
 	const name = quote(deleted.name);

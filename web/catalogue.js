@@ -1,4 +1,4 @@
-// The catalogue: the cards, what they are filtered by, and the pages.
+// The catalogue: its cards, filters and pages.
 
 import { read } from './api.js';
 import { count, counted, picture, show } from './fields.js';
@@ -15,10 +15,10 @@ export let shown = new Map(); // the cars on show, by ID
 
 let request = new AbortController();
 let loaded; // the query string on show
-let arrived; // steps that were told while a list is being read
-let total; // how many cars there are that match
+let arrived; // steps that come while a list is read; otherwise undefined
+let total; // how many cars match
 
-// load asks for what the address bar says, and for nothing that was asked before.
+// load reads the list in the address bar, and gives up the one being read.
 export async function load() {
 	clearTimeout(typing);
 	clearTimeout(refilling);
@@ -37,7 +37,7 @@ export async function load() {
 		showCars(answer);
 		const goesOn = follow(asked, answer.version);
 		keepNews(goesOn);
-		if (goesOn) steps.forEach(tell); // the list may be older than they
+		if (goesOn) steps.forEach(tell); // the list may be older than these steps
 	} catch (error) {
 		if (signal.aborted) return;
 		arrived = undefined;
@@ -113,7 +113,7 @@ function fill(item, car) {
 function showPages(page, pages) {
 	element('pages').hidden = pages < 2 && page < 2;
 	element('page').textContent = `Page ${count(page)} of ${count(pages)}`;
-	// They stay focusable, for the keyboard.
+	// The buttons stay focusable, for the keyboard.
 	for (const [id, to] of Object.entries({ first: 1, previous: Math.min(page - 1, pages), next: page + 1, last: pages })) {
 		element(id).value = to;
 		element(id).ariaDisabled = String(to === page || to < 1 || to > pages);
@@ -130,14 +130,14 @@ function showError(error) {
 	trouble.querySelector('p').textContent = error.message.replace(/^\w+/, (name) => filters.elements[name]?.labels?.[0].firstChild.data ?? name);
 }
 
-// What changes: a car on show changes in its place, one that was deleted leaves, and of new
-// ones the user is told, so that nothing moves that is being read.
+// Changes: a car on show changes in its place, and a deleted one leaves. New cars are only
+// counted, so that nothing that is being read moves.
 
-const known = new Set(); // IDs of cars that are no news
-let complete = 1; // the ID from which on known has all
+const known = new Set(); // IDs of cars that are not new
+let complete = 1; // from this ID on, known has all cars
 let fresh = new Set(); // IDs of new cars that are not on show
-let happened = []; // what is still to be told
-let telling; // the timer after which more may be told
+let happened = []; // sentences that are not shown yet
+let telling; // the timer after which more may be shown
 let refilling; // a timer
 
 function tell(step) {
@@ -170,7 +170,7 @@ function tell(step) {
 
 onStep((step) => (step ? tell(step) : load()));
 
-// did shows what the user has done: it is no news.
+// did shows the user's own changes. These cars do not count as new.
 export function did(put, gone = []) {
 	for (const { id } of put) {
 		known.add(id);
@@ -188,7 +188,7 @@ function mark(item) {
 	item.marked = setTimeout(() => item.classList.remove('changed'), 6000);
 }
 
-// leave removes a card. The keyboard goes on at the next.
+// leave removes a card. If it has the focus, the next card gets it.
 function leave(item) {
 	if (item.contains(document.activeElement)) {
 		((item.nextElementSibling ?? item.previousElementSibling)?.querySelector('a') ?? listTitle).focus();
@@ -196,7 +196,7 @@ function leave(item) {
 	item.remove();
 }
 
-// refill counts anew, and adds at the end the cars that have come there.
+// refill reads the list again, for its total and the cars that are now at its end.
 async function refill() {
 	const { signal } = request;
 	const answer = await read(`api/cars?${query()}`, { signal }).catch(() => {});
@@ -206,7 +206,7 @@ async function refill() {
 	keepNews(true);
 }
 
-// keepNews forgets the new cars that are on show, or all.
+// keepNews forgets the new cars on show or, unless some, all.
 function keepNews(some) {
 	fresh = new Set(some ? [...fresh].filter((id) => !shown.has(id)) : []);
 	showNews();
@@ -231,14 +231,14 @@ function showControls() {
 		control.querySelector('.odd')?.remove();
 		if (control === typed) continue; // nobody is corrected while typing
 		control.value = value;
-		if (control.value !== value) control.add?.(make('option', value, { value, className: 'odd', selected: true })); // to be gone with the address
+		if (control.value !== value) control.add?.(make('option', value, { value, className: 'odd', selected: true })); // until the address changes
 	}
 	element('clear').hidden = !location.search;
 	element('json').href = `api/cars${location.search}`;
 	element('json').textContent = element('json').pathname + location.search;
 }
 
-// said is what the address bar says of a control, in one text.
+// said returns a control's value in the address bar, as one text.
 function said({ name }) {
 	const values = params().getAll(name).filter(Boolean).join(', ');
 	return name === '_sort' && values ? `${values} ${params().get('_order') ?? ''}`.trim() : values;
@@ -283,7 +283,7 @@ on('filters', 'input', ({ target }) => {
 	clearTimeout(typing);
 	typing = setTimeout(apply, 150, target);
 });
-on('filters', 'change', ({ target }) => { // it is left, or chosen
+on('filters', 'change', ({ target }) => { // the user has left the control, or chosen a value
 	apply(target);
 	typed = undefined;
 });

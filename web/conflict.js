@@ -1,12 +1,12 @@
-// Two have changed the same car: what is what, and whose is to be.
+// Two users have changed the same car: one of them decides.
 
 import { fields, get, show } from './fields.js';
 import { element, make, quote, value } from './page.js';
 
 const dialog = element('conflict');
 
-// resolve shows what has become of the car that was read, beside the changes that were
-// to be made to it, by path; without any, it was to be deleted. It returns 'mine',
+// resolve shows the car as it was when the user read it, as it is now (current) and, by path,
+// the user's changes. Without changes, the user wants to delete it. It returns 'mine',
 // 'theirs', or '' for neither.
 export function resolve(read, current, changes) {
 	dialog.querySelector('p').replaceChildren(quote(read.name),

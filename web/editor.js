@@ -12,7 +12,7 @@ const form = dialog.firstElementChild;
 const [news, message] = form.querySelectorAll('p');
 
 let base; // the car as it was read, and its ETag; undefined for a new one
-let id; // that a new car is to have; undefined for the next
+let id; // of a new car; undefined for the next ID
 let request; // the write on its way
 let done; // ends edit
 
@@ -20,7 +20,7 @@ const inputs = fields.map(({ path, label, number, required, suggest }) => {
 	const field = element('field').content.cloneNode(true);
 	const [name, input, wrong] = field.firstElementChild.children;
 	Object.assign(input, { id: `edit-${path}`, name: path, required, dir: 'auto' });
-	// Not type=number, which would keep from the server what is not one.
+	// Not type=number, which hides a text that is no number from the server.
 	if (number) input.inputMode = 'numeric';
 	if (suggest) input.setAttribute('list', `${path}-list`);
 	wrong.id = `${input.id}-wrong`;
@@ -50,7 +50,7 @@ function fill(car) {
 	news.textContent = '';
 }
 
-// What others do to the car meanwhile is said at once, and settled when it is saved.
+// Changes by others are shown at once, and settled on saving.
 onStep((step) => {
 	if (!dialog.open || !base || request || !step) return;
 	const now = step.put.find(({ id }) => id === base.car.id);
@@ -62,7 +62,7 @@ onStep((step) => {
 	}
 });
 
-// What is no number is left to the server to refuse.
+// The server refuses a text that is no number.
 const values = (inputs) => Object.fromEntries(inputs.map(({ name, value, inputMode }) => {
 	const text = value.trim();
 	return [name, inputMode && Number.isFinite(Number(text)) ? Number(text) : text];
@@ -94,8 +94,8 @@ form.addEventListener('submit', async (event) => {
 	form.ariaBusy = 'false';
 });
 
-// change sends what is different from the car as it was read. If somebody else has
-// changed it since, the user decides. undefined: there is more to edit.
+// change sends the fields that differ from the car as it was read. If it has changed since,
+// the user decides. change returns undefined if there is more to edit.
 async function change(signal) {
 	const changes = values(inputs.filter((input) => input.value !== input.defaultValue));
 	const path = address(base.car.id);
@@ -106,7 +106,7 @@ async function change(signal) {
 			if (error.status !== 412) throw error;
 		}
 		const current = await read(path, { signal, waiting: complain });
-		// An earlier attempt, of which no answer came, was made.
+		// An earlier attempt was made, but its answer was lost.
 		if (Object.entries(changes).every(([path, value]) => get(current.data, path) === value)) return current;
 		const choice = await resolve(base.car, current.data, changes);
 		if (choice === '') {
@@ -124,7 +124,7 @@ async function change(signal) {
 	}
 }
 
-// explain says beside each field what the server says of it, and the rest above.
+// explain shows the problem of a field beside it, and all else above.
 function explain(error) {
 	const others = [];
 	for (const [path, problem] of Object.entries(error.fields ?? {})) {

@@ -1,4 +1,4 @@
-// The fields of a car: how they are called, shown and compared.
+// The fields of a car, and how they are shown and compared.
 
 export const fields = [
 	{ path: 'name', label: 'Name', required: true },
@@ -43,8 +43,8 @@ export function show(path, value) {
 	return path === 'details.horsepower' ? count(value) : String(value);
 }
 
-// picture has img show a car. Only pictures on this server are loaded: others
-// would learn who looks at what.
+// picture has img show a car. Only pictures on this server are loaded: others would
+// learn who looks at what.
 export function picture(img, car) {
 	const general = 'images/car.svg';
 	const slug = car.category?.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');

@@ -1,6 +1,6 @@
 // Watch the goroutine: many requests at once, and a picture of where their time went.
-// All is measured, by the server (Server-Timing, Catalogue-Version, /metrics) and the browser
-// (Resource Timing). What others would have needed is computed from the same arrivals.
+// The times are measured, by the server (Server-Timing, Catalogue-Version, /metrics) and the
+// browser (Resource Timing). What other servers would have needed is computed from them.
 
 import { authorization, named, once, pause, read, write } from './api.js';
 import { counted } from './fields.js';
@@ -13,7 +13,7 @@ const [progress, picture, explanation, send, numbers] = ['progress', 'picture', 
 
 let runs = 0;
 let stop; // aborts the run under way
-let signal; // that it is aborted
+let signal; // the signal of stop
 
 const writes = () => element('what').value !== '';
 
@@ -76,7 +76,7 @@ async function runWrites(count) {
 	say(run);
 	const done = run.rows.filter(({ failed }) => !failed);
 	if (done.length > 0) {
-		// A batch makes one version of the catalogue, which all its writes are told.
+		// All writes of a batch are answered with the same version.
 		const batches = done[0].version ? [...Map.groupBy(done, ({ version }) => version).values()] : [];
 		batches.sort(([a], [b]) => a.answered - b.answered);
 		batches.forEach((batch, i) => batch.forEach((row) => { row.batch = i + 1; }));
@@ -116,9 +116,9 @@ const waiting = (reason) => { progress.textContent = `${reason} Trying again …
 // measure sends count requests at once, and draws each when it is answered.
 async function measure(count, path, request) {
 	const { names, address } = await spread();
-	hold(names === 1 || writes()); // what a run adds and deletes is no news
+	hold(names === 1 || writes()); // the cars that a run adds are not shown
 	runs++;
-	// Each has an address of its own: of equal ones, a browser sends one after the other.
+	// Each has an address of its own: a browser sends equal ones one after the other.
 	const urls = Array.from({ length: count }, (_, i) => address(`${path(i)}?_limit=0&run=${runs}.${i + 1}`, i));
 	const waterfall = draw(picture, count);
 	// Before a page may write at another name, the browser asks there (a CORS preflight).
@@ -165,16 +165,16 @@ async function timed(url, start, request) {
 	}
 	const { status, timing: { queue = 0, process = 0 } = {}, version } = answer;
 	let end = performance.now() - start;
-	// It may come a little later than the answer, or never.
+	// The entry may come a little later than the answer, or never.
 	const { requestStart, responseEnd, nextHopProtocol: protocol } = await Promise.race([entry, pause(1000)]) ?? {};
 	if (responseEnd) end = responseEnd - start;
-	const out = requestStart ? requestStart - start : end; // it may never have got out
+	const out = requestStart ? requestStart - start : end; // it may never have been sent
 	const received = out + queue;
 	const answered = received + process;
 	return { failed: answer instanceof Error, status, version, out, queue, process, received, answered, end, rest: Math.max(0, end - answered), protocol };
 }
 
-// metrics returns how many syncs there have been, and their seconds, if the server tells.
+// metrics returns the count of syncs and the sum of their seconds, if /metrics is open.
 async function metrics() {
 	const response = await fetch('metrics', { cache: 'no-store', headers: authorization(), signal }).catch(() => {});
 	return named(response?.ok ? await response.text() : '', /^cars_journal_sync_seconds_(sum|count) (.*)$/gm);
@@ -200,8 +200,8 @@ function list(rows) {
 	}));
 }
 
-// sleeping computes how loops that sleep through each processing time would have done,
-// each taking the next request that has arrived when it is free.
+// sleeping computes the times of loops that sleep through each processing time. A loop that
+// is free takes the next request that has arrived.
 function sleeping(rows, loops) {
 	const free = new Array(loops).fill(0);
 	let total = 0;
@@ -215,7 +215,7 @@ function sleeping(rows, loops) {
 	return { how: 'computed', total, loops, bars };
 }
 
-// over returns how many spans last at each time at which that changes.
+// over returns how many spans last, at each time at which that changes.
 function over(spans) {
 	let now = 0;
 	return spans.flatMap(([from, to]) => [[from, 1], [to, -1]])

@@ -1,6 +1,6 @@
-// What others change, as it happens: the server's event stream for the list on show.
+// The changes by others, as they happen: the server's event stream for the list on show.
 // Over HTTP/1.1 a browser has six connections to a server, for all its tabs, and a stream
-// keeps one. So a tab has one only while it can be seen, and catches up then.
+// keeps one. So a tab has a stream only while it can be seen, and then catches up.
 
 import { element } from './page.js';
 
@@ -12,14 +12,14 @@ let source;
 let retry;
 let held = false;
 
-// onStep has a function called with each step, { put: [car …], delete: [id …] }, or with
-// nothing if the list must be read again.
+// onStep has listener called with each step, { put: [car …], delete: [id …] }, or with
+// undefined if the list must be read again.
 export const onStep = (listener) => listeners.push(listener);
 
 export const isFollowed = (query) => filters === filtersOf(query);
 
-// follow tells the changes of a list that was read at a version. It returns whether it has
-// done so already: then that goes on.
+// follow has listeners told the changes in a list that was read at version at. It returns
+// true if the stream goes on, and false if another begins.
 export function follow(query, at) {
 	const goesOn = Boolean(at) && isFollowed(query);
 	filters = filtersOf(query);
@@ -28,14 +28,14 @@ export function follow(query, at) {
 	return goesOn;
 }
 
-// hold has no stream as long as others need its connection.
+// hold(true) ends the stream until hold(false): other requests need its connection.
 export function hold(on) {
 	if (held === on) return;
 	held = on;
 	connect();
 }
 
-// filtersOf leaves out what a stream does not have: an order, and pages.
+// filtersOf returns query without what a stream does not have: order and pages.
 function filtersOf(query) {
 	const filters = new URLSearchParams(query);
 	for (const name of ['_sort', '_order', '_page', '_limit', '_per_page', '_start', '_end', '_since']) filters.delete(name);
@@ -58,7 +58,7 @@ function connect() {
 	}
 	source.onerror = () => {
 		show(false);
-		// It tries again by itself, but not if it was refused.
+		// EventSource tries again by itself, but not after a refusal.
 		if (source?.readyState === EventSource.CLOSED) retry = setTimeout(connect, 30_000);
 	};
 }

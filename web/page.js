@@ -13,8 +13,8 @@ export const listTitle = element('catalogue-title');
 const toast = element('toast');
 const undo = element('undo');
 
-// say tells what has happened, in texts and elements, and offers to undo it. It stays until
-// it is dismissed or something else happens.
+// say shows message, an array of texts and elements, until it is dismissed or another comes.
+// onUndo is for a button.
 export function say(message, onUndo) {
 	toast.querySelector('p').replaceChildren(...message);
 	toast.classList.toggle('shown', message.length > 0);

@@ -3,8 +3,8 @@
 
 export const params = () => new URLSearchParams(location.search);
 
-// query is what the server is asked: the first twelve, if the address does not say
-// which part of the list it wants.
+// query returns the parameters for the server: the first twelve cars, if the address does not
+// say which part of the list it wants.
 export function query() {
 	const query = params();
 	if (!['_page', '_per_page', '_start', '_end'].some((name) => query.get(name))) {

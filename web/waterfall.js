@@ -1,5 +1,5 @@
-// The picture of the goroutine: a waterfall of requests, and below it the same time
-// beside what others would have needed, to one scale.
+// The picture of the goroutine: a waterfall of requests, and below it, to one scale, the
+// times of this server and of others.
 
 import { make } from './page.js';
 
@@ -105,8 +105,8 @@ export function share(picture, title, batches) {
 	picture.append(make('p', title, { className: 'title' }), blocks);
 }
 
-// compare draws how long each takes for the same, to one scale. The wedge above shows how
-// much the waterfall, if it is the first of them, is magnified.
+// compare draws the times of servers, to one scale. magnified is the time of the waterfall
+// above, if there is one: a wedge leads from it to its length on this scale.
 export function compare(picture, servers, magnified) {
 	const [wedge, label, thick, gap] = [magnified ? 36 : 12, 20, 24, 16];
 	const bottom = wedge + servers.length * (label + thick + gap);
