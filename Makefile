@@ -11,14 +11,14 @@ help: ## list the targets
 run: ## serve http://localhost:8080
 	go run .
 
-# Without C, and so without the system's libraries: it runs in an empty root, too.
-build: ## build ./cars: static, without what only debuggers read
+# Without cgo, the binary needs no library of the system: it runs in an empty root, too.
+build: ## build ./cars: static, and without the tables for debuggers
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o cars$(shell go env GOEXE) .
 
 test: ## run every test
 	go test ./...
 
-# A release that is not here is fetched. Where that cannot be, the others must do.
+# A release that is missing here is fetched. If that fails, the tests run without it.
 releases: ## run every test with the oldest and the newest Go release that are supported
 	@set -e; for release in $(RELEASES); do \
 		if GOTOOLCHAIN=$$release go version >/dev/null 2>&1; then \
@@ -40,8 +40,8 @@ vet: ## look for likely mistakes, here and on the other systems
 fmt-check: ## name the files that gofmt would change
 	@files="$$(gofmt -l .)"; if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
 
-# Where goroutines are involved, what a fuzz target covers differs from run to run. Without
-# a limit, the search for the shortest input that covers as much takes all the time.
+# With goroutines, the same input does not cover the same code each time. Without a limit,
+# the search for the shortest input with the same coverage takes all the time.
 fuzz: ## fuzz each target for FUZZTIME (10s, or so many times: 1000x)
 	@set -e; for package in $$(go list $(FUZZPACKAGES)); do \
 		tests=$$(go test -list '^Fuzz' "$$package"); \
@@ -51,16 +51,15 @@ fuzz: ## fuzz each target for FUZZTIME (10s, or so many times: 1000x)
 		done; \
 	done
 
-# The program is run by itself, since go test would write what it says of its progress among
-# the results.
-bench: ## measure all that is promised, ROUNDS times (5) for SECONDS each (3), or only the rows that match ROWS
+# The test binary is run by itself: go test would mix its progress with the results.
+bench: ## measure what README promises, ROUNDS times (5) for SECONDS each (3), or only the rows that match ROWS
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && go test -c -o "$$dir/bench.exe" ./internal/e2e && cd internal/e2e && \
 		"$$dir/bench.exe" -test.run '^$$' -test.bench '^BenchmarkTable$$' -test.benchtime 1x -test.timeout 2h -rounds $(ROUNDS) -seconds $(SECONDS) -rows '$(ROWS)'
 
-# So many times, not so long: up to Go 1.26, a target whose time is up can fail of nothing
-# but that (go.dev/issue/75804). Those at the top ask the whole server, so they are slow.
-# The long tests of the binary run once with each release, and not under the race detector.
-check: fmt-check vet releases ## what CI runs: these, race in short, builds for other systems, fuzz and bench in short
+# Fuzzing has a number of runs, not a time: up to Go 1.26, a target can fail just because
+# its time is up (go.dev/issue/75804). The targets of package main are slow, since they ask
+# the whole server. The long tests run with each release, but not under the race detector.
+check: fmt-check vet releases ## what CI runs: fmt-check, vet, releases, race in short, builds for other systems, fuzz and bench in short
 	go test -race -short ./...
 	GOOS=darwin GOARCH=arm64 go build -o /dev/null .
 	GOOS=windows GOARCH=amd64 go build -o /dev/null .
