@@ -32,8 +32,8 @@ const stamp = "@1234567890123456789"
 // outcomes are the answers to a load by status; 0 stands for connections that broke.
 type outcomes map[int]*outcome
 
-// An outcome is how long answers took since they were due to be asked for: who asks
-// late because the last answer was late has waited since then.
+// An outcome is how long answers took since their requests were due: a client that asks late,
+// because its last answer was late, has waited since the request was due.
 type outcome struct {
 	Count         int
 	P50, P99, Max time.Duration

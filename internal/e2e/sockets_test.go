@@ -268,8 +268,8 @@ func TestOutOfFiles(t *testing.T) {
 	}
 }
 
-// TestDrain stops the server under load. Who is inside gets an answer, whole;
-// others get none, not even a part of one.
+// TestDrain stops the server under load. Requests inside get a whole answer. Other requests
+// get none, not even a part of one.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	cert, key, trust := selfSigned(t)
