@@ -675,6 +675,39 @@ func TestNobodyKnows(t *testing.T) {
 	wantSame(t, a, b)
 }
 
+// A commit is answered after the state was loaded anew, in which another commit followed it.
+func TestAnsweredAfterANewerState(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 2)
+	a, b := join(t, f.Members[:1]), join(t, f.Members[1:])
+	eventually(t, "both watch", func() bool { return f.Watches() == 2 })
+	var cut atomic.Bool
+	cut.Store(true)
+	f.Fault(func(r etcdtest.Request) etcdtest.Fault {
+		switch {
+		case r.Member == 0 && r.Path == "/v3/watch" && cut.Load():
+			return etcdtest.Dropped
+		case r.Member == 0 && strings.Contains(r.Body, `"compare"`):
+			return etcdtest.Slow
+		}
+		return etcdtest.None
+	})
+	f.EndWatches()
+	eventually(t, "only b watches", func() bool { return f.Watches() == 1 })
+	a.Commit(store.Commit{Before: a.state, After: increment(a.state), Writes: 1})
+	eventually(t, "the commit is made", func() bool { return b.read(t).Items.Get(1).Value.(*note).Text == "1" })
+	b.must(t, increment)
+	f.Compact()
+	cut.Store(false)
+	wantError(t, a.wait(store.Committed), http.StatusServiceUnavailable, "whether the change was made is not known", 0)
+	if a.reloads.Load() != 1 {
+		t.Errorf("got %d reloads, want 1 before the answer", a.reloads.Load())
+	}
+	wantCount(t, a, 2)
+	a.must(t, increment)
+	wantCount(t, b, 3)
+	wantSame(t, a, b)
+}
+
 func TestWithoutQuorum(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 3)
