@@ -573,6 +573,29 @@ func TestTooSlow(t *testing.T) {
 	}
 }
 
+// A generation that was written for a try that came too late is written anew once its lease
+// is over.
+func TestForgetsWhatItsLeaseHasLeft(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 1)
+	a, b := join(t, f.Members), join(t, f.Members)
+	var n atomic.Int32
+	f.Fault(stagings(&n, func(n int32) etcdtest.Fault {
+		if n == 3 {
+			b.must(t, put(2, "of b"))
+		}
+		return etcdtest.None
+	}))
+	list := long(600, "new")
+	if err := a.try(replaceAll(list)); err != store.ErrConflict {
+		t.Fatalf("got %v, want a conflict", err)
+	}
+	f.EndLeases()
+	if err := a.try(replaceAll(list)); err != nil {
+		t.Errorf("got %v, want that it was made", err)
+	}
+	wantSame(t, a, b)
+}
+
 func wantError(t *testing.T, err error, status int, text string, retry int) {
 	t.Helper()
 	var e *rest.Error
