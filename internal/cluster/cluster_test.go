@@ -596,6 +596,22 @@ func TestForgetsWhatItsLeaseHasLeft(t *testing.T) {
 	wantSame(t, a, b)
 }
 
+// A folder under the prefix is the place of another catalogue, unless it is named as a
+// generation.
+func TestLeavesOthersFolders(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 1)
+	outer := join(t, f.Members)
+	inner := join(t, f.Members, func(o *Options) { o.Prefix += "/dev" })
+	outer.must(t, replaceAll(long(600, "a")))
+	inner.must(t, replaceAll(long(600, "b")))
+	outer.must(t, replaceAll(long(600, "c")))
+	kept := func() (n int) { return len(f.Keys("test/notes/dev/")) }
+	eventually(t, "leftovers are deleted", func() bool { return len(f.Keys("test/notes/"))-kept() == 1+14 && kept() == 1+14 })
+	if got := render(inner.read(t)); got != render(inner.state) || inner.state.Items.Len() != 600 {
+		t.Errorf("got %.200s", got)
+	}
+}
+
 func wantError(t *testing.T, err error, status int, text string, retry int) {
 	t.Helper()
 	var e *rest.Error
