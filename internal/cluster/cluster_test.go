@@ -873,6 +873,45 @@ func TestRestoredBeforeItWatched(t *testing.T) {
 	wantSame(t, a, b)
 }
 
+// A backup is restored while the state is being loaded for another reason.
+func TestRestoredWhileItLoads(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 1)
+	a := join(t, f.Members)
+	eventually(t, "it watches", func() bool { return f.Watches() == 1 })
+	backup := f.Backup()
+	for range 5 {
+		a.must(t, increment)
+	}
+	loading, restored := make(chan struct{}), make(chan struct{})
+	var cut atomic.Bool
+	var once sync.Once
+	cut.Store(true)
+	f.Fault(func(r etcdtest.Request) etcdtest.Fault {
+		switch {
+		case r.Path == "/v3/watch" && cut.Load():
+			return etcdtest.Dropped
+		case strings.Contains(r.Body, `"limit":8`): // of packs
+			once.Do(func() { close(loading) })
+			<-restored
+		}
+		return etcdtest.None
+	})
+	f.EndWatches()
+	f.Put("test/notes/another", "so that the watch misses something")
+	f.Compact()
+	cut.Store(false)
+	<-loading
+	f.Restore(backup, func() {})
+	a.Confirm()
+	asked := f.Count("/v3/kv/range")
+	eventually(t, "etcd has answered", func() bool { return f.Count("/v3/kv/range") > asked })
+	close(restored)
+	if err := a.wait(store.Confirmed); err != nil || a.state.Items.Get(1).Value.(*note).Text != "0" {
+		t.Errorf("got %v and %s, want the older state", err, render(a.state))
+	}
+	wantSame(t, a)
+}
+
 func TestIsFull(t *testing.T) {
 	for _, version := range []string{"3.4", "3.6"} {
 		f := etcdtest.New(t, version, 1)

@@ -15,9 +15,10 @@ import (
 var errRestored = errors.New("cluster: etcd was restored from a backup")
 
 // reload has the state loaded. Until that is done, nobody is told that the one here is
-// current. restored tells that the state in etcd is older than the one here.
+// current. restored tells that the state in etcd is older than the one here. Loading that has
+// begun before that was known begins anew.
 func (c *Store) reload(restored bool) {
-	if !c.reloading {
+	if !c.reloading || restored && !c.restored {
 		c.reloading, c.restored = true, restored
 		c.follow(0)
 	}
