@@ -585,7 +585,7 @@ func TestForgetsWhatItsLeaseHasLeft(t *testing.T) {
 		}
 		return etcdtest.None
 	}))
-	list := long(600, "new")
+	list := long(200, "new")
 	if err := a.try(replaceAll(list)); err != store.ErrConflict {
 		t.Fatalf("got %v, want a conflict", err)
 	}
@@ -602,12 +602,12 @@ func TestLeavesOthersFolders(t *testing.T) {
 	f := etcdtest.New(t, "3.4", 1)
 	outer := join(t, f.Members)
 	inner := join(t, f.Members, func(o *Options) { o.Prefix += "/dev" })
-	outer.must(t, replaceAll(long(600, "a")))
-	inner.must(t, replaceAll(long(600, "b")))
-	outer.must(t, replaceAll(long(600, "c")))
+	outer.must(t, replaceAll(notes(200, "a")))
+	inner.must(t, replaceAll(notes(200, "b")))
+	outer.must(t, replaceAll(notes(200, "c")))
 	kept := func() (n int) { return len(f.Keys("test/notes/dev/")) }
-	eventually(t, "leftovers are deleted", func() bool { return len(f.Keys("test/notes/"))-kept() == 1+14 && kept() == 1+14 })
-	if got := render(inner.read(t)); got != render(inner.state) || inner.state.Items.Len() != 600 {
+	eventually(t, "leftovers are deleted", func() bool { return len(f.Keys("test/notes/"))-kept() == 1+1 && kept() == 1+1 })
+	if got := render(inner.read(t)); got != render(inner.state) || inner.state.Items.Len() != 200 {
 		t.Errorf("got %.200s", got)
 	}
 }
