@@ -573,6 +573,45 @@ func TestTooSlow(t *testing.T) {
 	}
 }
 
+// A generation that was written for a try that came too late is written anew once its lease
+// is over.
+func TestForgetsWhatItsLeaseHasLeft(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 1)
+	a, b := join(t, f.Members), join(t, f.Members)
+	var n atomic.Int32
+	f.Fault(stagings(&n, func(n int32) etcdtest.Fault {
+		if n == 3 {
+			b.must(t, put(2, "of b"))
+		}
+		return etcdtest.None
+	}))
+	list := long(200, "new")
+	if err := a.try(replaceAll(list)); err != store.ErrConflict {
+		t.Fatalf("got %v, want a conflict", err)
+	}
+	f.EndLeases()
+	if err := a.try(replaceAll(list)); err != nil {
+		t.Errorf("got %v, want that it was made", err)
+	}
+	wantSame(t, a, b)
+}
+
+// A folder under the prefix is the place of another catalogue, unless it is named as a
+// generation.
+func TestLeavesOthersFolders(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 1)
+	outer := join(t, f.Members)
+	inner := join(t, f.Members, func(o *Options) { o.Prefix += "/dev" })
+	outer.must(t, replaceAll(notes(200, "a")))
+	inner.must(t, replaceAll(notes(200, "b")))
+	outer.must(t, replaceAll(notes(200, "c")))
+	kept := func() (n int) { return len(f.Keys("test/notes/dev/")) }
+	eventually(t, "leftovers are deleted", func() bool { return len(f.Keys("test/notes/"))-kept() == 1+1 && kept() == 1+1 })
+	if got := render(inner.read(t)); got != render(inner.state) || inner.state.Items.Len() != 200 {
+		t.Errorf("got %.200s", got)
+	}
+}
+
 func wantError(t *testing.T, err error, status int, text string, retry int) {
 	t.Helper()
 	var e *rest.Error
@@ -672,6 +711,39 @@ func TestNobodyKnows(t *testing.T) {
 	release()
 	wantError(t, a.wait(store.Committed), http.StatusServiceUnavailable, "whether the change was made is not known", 0)
 	wantCount(t, a, 2)
+	wantSame(t, a, b)
+}
+
+// A commit is answered after the state was loaded anew, in which another commit followed it.
+func TestAnsweredAfterANewerState(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 2)
+	a, b := join(t, f.Members[:1]), join(t, f.Members[1:])
+	eventually(t, "both watch", func() bool { return f.Watches() == 2 })
+	var cut atomic.Bool
+	cut.Store(true)
+	f.Fault(func(r etcdtest.Request) etcdtest.Fault {
+		switch {
+		case r.Member == 0 && r.Path == "/v3/watch" && cut.Load():
+			return etcdtest.Dropped
+		case r.Member == 0 && strings.Contains(r.Body, `"compare"`):
+			return etcdtest.Slow
+		}
+		return etcdtest.None
+	})
+	f.EndWatches()
+	eventually(t, "only b watches", func() bool { return f.Watches() == 1 })
+	a.Commit(store.Commit{Before: a.state, After: increment(a.state), Writes: 1})
+	eventually(t, "the commit is made", func() bool { return b.read(t).Items.Get(1).Value.(*note).Text == "1" })
+	b.must(t, increment)
+	f.Compact()
+	cut.Store(false)
+	wantError(t, a.wait(store.Committed), http.StatusServiceUnavailable, "whether the change was made is not known", 0)
+	if a.reloads.Load() != 1 {
+		t.Errorf("got %d reloads, want 1 before the answer", a.reloads.Load())
+	}
+	wantCount(t, a, 2)
+	a.must(t, increment)
+	wantCount(t, b, 3)
 	wantSame(t, a, b)
 }
 
@@ -799,6 +871,45 @@ func TestRestoredBeforeItWatched(t *testing.T) {
 	cut.Store(false)
 	eventually(t, "the older state is loaded", func() bool { return a.reported.containing("as from a backup") == 1 })
 	wantSame(t, a, b)
+}
+
+// A backup is restored while the state is being loaded for another reason.
+func TestRestoredWhileItLoads(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 1)
+	a := join(t, f.Members)
+	eventually(t, "it watches", func() bool { return f.Watches() == 1 })
+	backup := f.Backup()
+	for range 5 {
+		a.must(t, increment)
+	}
+	loading, restored := make(chan struct{}), make(chan struct{})
+	var cut atomic.Bool
+	var once sync.Once
+	cut.Store(true)
+	f.Fault(func(r etcdtest.Request) etcdtest.Fault {
+		switch {
+		case r.Path == "/v3/watch" && cut.Load():
+			return etcdtest.Dropped
+		case strings.Contains(r.Body, `"limit":8`): // of packs
+			once.Do(func() { close(loading) })
+			<-restored
+		}
+		return etcdtest.None
+	})
+	f.EndWatches()
+	f.Put("test/notes/another", "so that the watch misses something")
+	f.Compact()
+	cut.Store(false)
+	<-loading
+	f.Restore(backup, func() {})
+	a.Confirm()
+	asked := f.Count("/v3/kv/range")
+	eventually(t, "etcd has answered", func() bool { return f.Count("/v3/kv/range") > asked })
+	close(restored)
+	if err := a.wait(store.Confirmed); err != nil || a.state.Items.Get(1).Value.(*note).Text != "0" {
+		t.Errorf("got %v and %s, want the older state", err, render(a.state))
+	}
+	wantSame(t, a)
 }
 
 func TestIsFull(t *testing.T) {

@@ -109,6 +109,10 @@ func (c *Store) ended(o layout.Outcome, compared int64) {
 		}
 	case o.Err == nil && o.Revision == compared && c.newest.Revision != compared:
 		c.conflict() // this commit changes nothing, and another has changed something since
+	case o.Err == nil && o.Revision < c.newest.Revision:
+		// The state was loaded meanwhile, and another commit had followed this one. The owner
+		// has that state, and must not go back to the one of this commit.
+		c.finish(errUnknown(nil))
 	case o.Err == nil:
 		c.succeed(o.Stored, o.Revision)
 	case e != nil && e.Unknown:

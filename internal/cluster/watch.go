@@ -16,8 +16,9 @@ var errRestored = errors.New("cluster: etcd was restored from a backup")
 
 // reload has the state loaded. Until then, no read is told that the state here is current.
 // restored says that the state in etcd is older than the one here.
+// If a load is under way that did not know that, another one begins.
 func (c *Store) reload(restored bool) {
-	if !c.reloading {
+	if !c.reloading || restored && !c.restored {
 		c.reloading, c.restored = true, restored
 		c.follow(0)
 	}

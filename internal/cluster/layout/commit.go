@@ -56,9 +56,9 @@ func (l *Layout) Commit(ctx context.Context, commit store.Commit, batch string, 
 	} else {
 		o.Stored = from.Stored
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	within, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	result, err := l.Client.Txn(ctx, t)
+	result, err := l.Client.Txn(within, t)
 	switch {
 	case err != nil:
 		o.Err = err
@@ -74,7 +74,11 @@ func (l *Layout) Commit(ctx context.Context, commit store.Commit, batch string, 
 	if kvs := result.Found(0); len(kvs) > 0 {
 		o.Others = kvs[0].ModRevision
 	}
-	if o.Others == from.Revision { // then the marker is gone
+	switch {
+	case o.Others != from.Revision:
+	case staged != nil && o.Staged == staged: // its marker is gone: its lease is over, or it was named
+		return l.Commit(ctx, commit, batch, from, nil, patience)
+	default:
 		o.Staged, o.Err = nil, errTooSlow
 	}
 	return o

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -141,9 +142,12 @@ func nothingMade(err error) error {
 	return err
 }
 
+var isGeneration = regexp.MustCompile(`^[0-9a-f]{16}-[0-9]+$`).MatchString
+
 // Clean deletes the generations that are neither in use nor being written: a program has
 // left them behind, or they were in use before. Such a generation never comes into use,
-// since a name is given once, and a marker that is gone does not come back.
+// since a name is given once, and a marker that is gone does not come back. A folder with
+// another name is not a generation: a catalogue with a longer prefix may be there.
 func (l *Layout) Clean(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, 4*l.Patience)
 	defer cancel()
@@ -157,7 +161,9 @@ func (l *Layout) Clean(ctx context.Context) error {
 			break
 		}
 		name, _, _ := strings.Cut(string(result.KVs[0].Key[len(l.Prefix)+1:]), "/")
-		found = append(found, name)
+		if isGeneration(name) {
+			found = append(found, name)
+		}
 		_, from = l.under(name)
 	}
 	markers, end := l.under("writing")

@@ -28,6 +28,7 @@ const (
 	Hanging       // it is not done, and the connection stays open
 	Late          // there is no answer, and it is done half a second later
 	Twice         // it is done, and once more half a second later
+	Slow          // it is done, and answered half a second later
 )
 
 // A Request is what a fault is decided by.
@@ -219,6 +220,9 @@ func (c *Cluster) serve(member int, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer, refused := c.answer(r.URL.Path, body)
+	if fault == Slow {
+		time.Sleep(500 * time.Millisecond)
+	}
 	switch {
 	case fault == Lost:
 		panic(http.ErrAbortHandler)
