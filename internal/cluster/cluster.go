@@ -5,8 +5,8 @@
 // decides which state is the newest, what has become of a commit, and when a reader may be
 // told that the state here is current.
 //
-// The version of a state is the revision of etcd that has put it. Commits happen one after
-// the other, and all programs learn of each in the same order.
+// The version of a state is the revision of etcd that has put it, and a hash of the name of its
+// batch. Commits happen one after the other, and all programs learn of each in the same order.
 package cluster
 
 import (

@@ -847,6 +847,25 @@ func TestRestoredFromABackup(t *testing.T) {
 	}
 }
 
+// After a backup was restored, the revisions that follow are given again. Versions are not: one
+// that a client knows from before must not stand for another state.
+func TestVersionsAreGivenOnce(t *testing.T) {
+	f := etcdtest.New(t, "3.4", 1)
+	a := join(t, f.Members)
+	eventually(t, "it watches", func() bool { return f.Watches() == 1 })
+	a.must(t, increment)
+	backup := f.Backup()
+	a.must(t, increment)
+	version, revision := a.state.Version, a.newest.Revision
+	f.Restore(backup, func() {})
+	eventually(t, "the older state is loaded", func() bool { return a.reported.containing("as from a backup") == 1 })
+	a.must(t, increment)
+	if a.newest.Revision != revision || a.state.Version == version {
+		t.Errorf("got version %s in revision %d, want another than %s in %d", a.state.Version, a.newest.Revision, version, revision)
+	}
+	wantSame(t, a, join(t, f.Members))
+}
+
 // A backup is noticed by a program, too, that knows of newer states only that they were
 // there.
 func TestRestoredBeforeItWatched(t *testing.T) {

@@ -143,7 +143,7 @@ func (c *Store) succeed(stored layout.Value, revision int64) {
 		c.cleanIn(0)
 	}
 	c.newest.State, c.newest.Stored, c.newest.Revision, c.heard = p.After, stored, revision, max(c.heard, revision)
-	c.newest.State.Version = layout.Version(revision)
+	c.newest.State.Version = layout.Version(revision, stored.Batch)
 	c.wonAt, c.took = now, now.Sub(p.sent)
 	c.committed.Add(1)
 	if m := c.metrics.Load(); m != nil {

@@ -370,8 +370,12 @@ func (f *clusterFollower) event(name, id, data string, clients *check.Clients) {
 	for _, id := range step.Delete {
 		delete(f.cars, id)
 	}
-	was, _ := strconv.Atoi(f.version)
-	if is, err := strconv.Atoi(id); err != nil || is < was {
+	revision := func(version string) (n int, err error) { // a version begins with etcd's
+		text, _, _ := strings.Cut(version, "-")
+		return strconv.Atoi(text)
+	}
+	was, _ := revision(f.version)
+	if is, err := revision(id); err != nil || is < was {
 		f.problem = fmt.Sprintf("event %s has version %q after %q", name, id, f.version)
 	}
 	f.version = id

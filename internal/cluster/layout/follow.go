@@ -118,6 +118,6 @@ func (f *Follower) build(next *Snapshot, from Snapshot, events []etcd.Event) err
 			list = list.Put(items[0])
 		}
 	}
-	next.State = store.State{Items: list, NextID: next.Stored.NextID, Version: Version(next.Revision)}
+	next.State = store.State{Items: list, NextID: next.Stored.NextID, Version: Version(next.Revision, next.Stored.Batch)}
 	return nil
 }

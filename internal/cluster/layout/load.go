@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"hash/crc32"
 	"time"
 
 	"cars/internal/etcd"
@@ -28,8 +28,11 @@ type Snapshot struct {
 	Revision int64 // the revision that has put Stored there; 0: there is no state
 }
 
-// Version returns the version of the state that a revision has put.
-func Version(revision int64) string { return strconv.FormatInt(revision, 10) }
+// Version returns the version of the state that batch has put in a revision. After a backup was
+// restored, etcd gives the same revisions to other states: the hash of batch tells them apart.
+func Version(revision int64, batch string) string {
+	return fmt.Sprintf("%d-%08x", revision, crc32.ChecksumIEEE([]byte(batch)))
+}
 
 // A Loaded is a snapshot that was read from etcd.
 type Loaded struct {
@@ -113,7 +116,7 @@ func (l *Layout) Load(ctx context.Context, known sorted.List, patience time.Dura
 			}
 		}
 	}
-	s.State = store.State{Items: all.List(), NextID: s.Stored.NextID, Version: Version(s.Revision)}
+	s.State = store.State{Items: all.List(), NextID: s.Stored.NextID, Version: Version(s.Revision, s.Stored.Batch)}
 	return s, failed
 }
 
