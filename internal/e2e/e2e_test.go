@@ -508,6 +508,7 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 	}{
 		{[]string{"-colour", "red"}, "", 2, "flag provided but not defined: -colour"},
 		{[]string{"-delay", "fast"}, "", 2, `invalid value "fast" for flag -delay`},
+		{[]string{"-delay", "5"}, "", 2, `invalid value "5" for flag -delay: must be a time with its unit, such as 300ms or 2s`},
 		{[]string{"start"}, "", 2, `unexpected argument "start"`},
 		{nil, "PORT=web", 2, "must be 0 to 65535"},
 		{nil, "CARS_TOKEN= \t", 2, "CARS_TOKEN in the environment: it must not be blank"},

@@ -4,6 +4,7 @@ package simulation
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -29,9 +30,21 @@ type Settings struct {
 
 // AddFlags adds the flags that change s.
 func (s *Settings) AddFlags(set *flag.FlagSet) {
-	set.DurationVar(&s.Delay, "delay", s.Delay, "processing `time` of every request, as a real database would cost;\n0 turns all simulation off")
-	set.DurationVar(&s.Jitter, "jitter", s.Jitter, "up to this much more processing `time`, at random")
+	set.Var((*duration)(&s.Delay), "delay", "processing `time` of every request, as a real database would cost;\n0 turns all simulation off")
+	set.Var((*duration)(&s.Jitter), "jitter", "up to this much more processing `time`, at random")
 	set.Float64Var(&s.Fail, "fail", s.Fail, "answer this `fraction` of requests with 503, after their processing time and\nbefore they touch anything")
+}
+
+// A duration is the value of a flag. Set says more than "parse error" about a time without unit.
+type duration time.Duration
+
+func (d *duration) String() string { return time.Duration(*d).String() }
+
+func (d *duration) Set(text string) (err error) {
+	if *(*time.Duration)(d), err = time.ParseDuration(text); err != nil {
+		return errors.New("must be a time with its unit, such as 300ms or 2s")
+	}
+	return nil
 }
 
 // Check returns an error, a sentence for the user, about a flag that is out of range.
