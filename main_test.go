@@ -1939,7 +1939,7 @@ func TestParseFlags(t *testing.T) {
 		{"-delay 1.5s -jitter 20ms", "", "localhost:8080", simulation.Settings{Delay: 1500 * time.Millisecond, Jitter: 20 * time.Millisecond}, ""},
 		{"-delay 1m", "", "localhost:8080", simulation.Settings{Delay: time.Minute}, ""},
 		{"-delay 61s", "", "", simulation.Settings{}, `invalid value "1m1s" for flag -delay: must be from 0 to 1m`},
-		{"-delay 100", "", "", simulation.Settings{}, `invalid value "100" for flag -delay: parse error`},
+		{"-delay 100", "", "", simulation.Settings{}, `invalid value "100" for flag -delay: must be a time with its unit, such as 300ms or 2s`},
 		{"-jitter -1ms", "", "", simulation.Settings{}, `invalid value "-1ms" for flag -jitter: must be from 0 to 1m`},
 		{"-log-level loud", "", "", simulation.Settings{}, `invalid value "loud" for flag -log-level: must be debug, info, warn or error`},
 		{"-addr localhost", "", "", simulation.Settings{}, `invalid value "localhost" for flag -addr: must be host:port, such as localhost:8080 or :8080`},
