@@ -1,6 +1,5 @@
 // Reception: HTTP in, CarRequest out, JSON back. Everything in this file runs
-// on the many goroutines that net/http starts: one for each connection or, with
-// HTTP/2, request.
+// on the goroutines of net/http: one for each connection or, with HTTP/2, request.
 
 package main
 
@@ -146,10 +145,13 @@ func followCars(w http.ResponseWriter, r *http.Request, asked *query.Query, sinc
 		return err
 	}
 	resp.catalogue.feed.Follow(w, r, resp.catalogue.followed(), events.Follower{
-		Since: since, Before: resp.before, Known: resp.known, Matches: asked.Matches,
+		Since: since, Before: resp.before, Matches: asked.Matches,
 		Newest: func(ctx context.Context) (events.State, error) {
 			resp, err := send(ctx, carRequestChan, CarRequest{list: true, asked: simulation.Asked{Never: true}})
-			return resp.catalogue.followed(), cmp.Or(err, resp.Error)
+			if err = cmp.Or(err, resp.Error); err != nil {
+				return events.State{}, err
+			}
+			return resp.catalogue.followed(), nil
 		},
 	})
 	return nil
@@ -368,8 +370,8 @@ func ask(w http.ResponseWriter, r *http.Request, req CarRequest, what string) (C
 		return CarResponse{}, err
 	}
 	rest.SetTiming(w.Header(), resp.received.Sub(sent), time.Since(resp.received))
-	if version := resp.catalogue.Version; version != "" && resp.Error == nil {
-		w.Header()["Catalogue-Version"] = []string{version} // the version that a list shows, or that a write has made
+	if resp.catalogue != nil && resp.Error == nil {
+		w.Header()["Catalogue-Version"] = []string{resp.catalogue.Version} // the version that a list shows, or that a write has made
 	}
 	if resp.age != nil {
 		w.Header().Set("Age", strconv.Itoa(int(resp.age.Seconds()))) // RFC 9111, section 5.1

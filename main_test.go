@@ -778,7 +778,7 @@ func TestAbandonedRequestsDoNotPileUp(t *testing.T) {
 func TestNothingIsVisibleBeforeItIsCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startLoopOn(t, newFakeStore(false))
-		before := (<-d.send(CarRequest{list: true})).catalogue
+		before := *(<-d.send(CarRequest{list: true})).catalogue
 		write := d.send(rename(1, "A"))
 		if item := (<-d.commits).After.Items.Get(1); carOf(item).Name != "A" {
 			t.Errorf("what is being committed has the name %q, want A", carOf(item).Name)
@@ -787,7 +787,7 @@ func TestNothingIsVisibleBeforeItIsCommitted(t *testing.T) {
 		for range 3 {
 			time.Sleep(time.Second)
 			checkResponse(t, <-d.send(CarRequest{ID: 1}), "Audi A4", "")
-			if list := <-d.send(CarRequest{list: true}); !isSame(list.catalogue, before) {
+			if list := <-d.send(CarRequest{list: true}); !isSame(*list.catalogue, before) {
 				t.Error("a list shows what is not committed")
 			}
 		}
@@ -877,7 +877,7 @@ func TestFailedCommitChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startLoopOn(t, newFakeStore(false))
 		broken := errors.New("disk on fire")
-		before := (<-d.send(CarRequest{list: true})).catalogue
+		before := *(<-d.send(CarRequest{list: true})).catalogue
 		first := d.send(add(Car{Name: "A"}))
 		<-d.commits
 		second := []chan CarResponse{d.send(rename(33, "B")), d.send(rename(1, "C")), d.send(add(Car{Name: "D"}))}
@@ -887,7 +887,7 @@ func TestFailedCommitChangesNothing(t *testing.T) {
 		}
 		// The next batch finds nothing of the first, but for its ID.
 		<-d.commits
-		after := (<-d.send(CarRequest{list: true})).catalogue
+		after := *(<-d.send(CarRequest{list: true})).catalogue
 		if !slices.Equal(after.Items.Blocks()[0], before.Items.Blocks()[0]) || after.Items.Hash() != before.Items.Hash() {
 			t.Error("a failed commit has changed the catalogue")
 		}
@@ -1015,7 +1015,7 @@ func TestPublishingIsOneClose(t *testing.T) {
 		d := startLoopOn(t, newFakeStore(true))
 		list := func(since string) CarResponse { return d.readConfirmed(CarRequest{list: true, since: since}) }
 		write := func(req CarRequest, err error) { response := d.send(req); <-d.commits; d.committed(err); <-response }
-		last, seen := list("").catalogue, map[string]sorted.List{}
+		last, seen := *list("").catalogue, map[string]sorted.List{}
 		for i, step := range []func(){ // from 4 on, nothing changes
 			func() { write(rename(1, "A"), nil) }, func() { write(replacing(cars), nil) },
 			func() { others := theirs(last.State, 2, "B"); others.Version = ""; d.changed(others) },
@@ -1024,13 +1024,13 @@ func TestPublishingIsOneClose(t *testing.T) {
 		} {
 			seen[last.Version] = last.Items
 			step()
-			now, closed := list("").catalogue, turn{CarRequest: CarRequest{done: last.changed}}.abandoned()
+			now, closed := *list("").catalogue, turn{CarRequest: CarRequest{done: last.changed}}.abandoned()
 			if _, again := seen[now.Version]; closed != (i < 4) || again != (i >= 4) {
 				t.Errorf("step %d: published: %v, and version %q has been before: %v", i, closed, now.Version, again)
 			}
 			for version, want := range seen {
-				if resp := list(version); !resp.known || resp.before.Hash() != want.Hash() || list(version+"0").known {
-					t.Errorf("step %d: version %q is known: %v, or is another", i, version, resp.known)
+				if resp := list(version); resp.before == nil || resp.before.Hash() != want.Hash() || list(version+"0").before != nil {
+					t.Errorf("step %d: version %q is not known, or is another, or one that never was is known", i, version)
 				}
 			}
 			last = now
@@ -1111,7 +1111,7 @@ func TestReadsWaitUntilTheStoreHasConfirmed(t *testing.T) {
 		<-d.confirms // one for all
 		d.confirmed(nil)
 		checkResponse(t, <-second[0], "theirs, too", "")
-		if list := <-second[1]; !isSame(list.catalogue, catalogue{State: others}) {
+		if list := <-second[1]; !isSame(*list.catalogue, catalogue{State: others}) {
 			t.Error("the list is not that of the others")
 		}
 		checkResponse(t, <-second[2], "", "car not found")
@@ -1369,7 +1369,7 @@ func TestReplayedStateEqualsTheStateBefore(t *testing.T) {
 	}
 	reopen := func() {
 		t.Helper()
-		before := (<-l.send(CarRequest{list: true})).catalogue
+		before := *(<-l.send(CarRequest{list: true})).catalogue
 		if err := kept.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -88,8 +88,7 @@ func checkImageURL(text string) (problem string) {
 	return "must be empty, a path that begins with /, or an http or https URL"
 }
 
-// newItem returns the item of a car. Its hash, entity tag and search text are made here,
-// once.
+// newItem returns the item of a car, with its hash, entity tag and search text.
 func newItem(car Car) *sorted.Item {
 	line, _ := rest.Encode(car) // strings and integers can always be encoded
 	return encodedItem(car, line)
@@ -215,8 +214,11 @@ func (c catalogue) find(id int) CarResponse {
 	return found(item)
 }
 
-// found returns the answer with the car of item.
+// found returns the answer about one car or, if item is nil, about all.
 func found(item *sorted.Item) CarResponse {
+	if item == nil {
+		return CarResponse{}
+	}
 	return CarResponse{Car: carOf(item), item: item}
 }
 
@@ -394,11 +396,8 @@ func (b *batch) add(t turn, maxCars int) {
 		return
 	}
 	b.after, b.changes = after, true
-	resp := CarResponse{catalogue: after}
-	if b.whole = item == nil; !b.whole {
-		resp = found(item)
-	}
-	b.responses = append(b.responses, resp)
+	b.whole = item == nil
+	b.responses = append(b.responses, found(item))
 }
 
 // cars is the built-in catalogue, with which a new store starts. Each car is the base trim

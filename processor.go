@@ -75,9 +75,8 @@ type CarResponse struct {
 	Error error // a *rest.Error, or errTaken
 
 	item      *sorted.Item   // the item of Car
-	catalogue catalogue      // all cars, for a request about all
-	before    sorted.List    // the cars of the version asked for
-	known     bool           // whether that version is still known
+	catalogue *catalogue     // all cars, for a write or a request about all
+	before    *sorted.List   // the cars of the version asked for; nil if that is no longer known
 	received  time.Time      // when the request came off the channel
 	age       *time.Duration // how old the cars read may be; nil if they were current
 }
@@ -193,8 +192,7 @@ func (p *processor) accept(req CarRequest) {
 	p.process(t)
 }
 
-// processDue processes every waiting request whose time has come, however
-// many there are.
+// processDue processes all waiting requests whose time has come.
 func (p *processor) processDue() {
 	p.woke = time.Now()
 	for t, ok := p.waiting.PopDue(p.woke); ok; t, ok = p.waiting.PopDue(p.woke) {
@@ -230,9 +228,10 @@ func (p *processor) read(t turn) {
 	var resp CarResponse
 	switch {
 	case t.list:
-		resp.catalogue = p.catalogue
-		if resp.before, resp.known = p.catalogue.Items, t.since == p.catalogue.Version; !resp.known {
-			resp.before, resp.known = p.history.Find(t.since)
+		now := p.catalogue
+		resp.catalogue, resp.before = &now, p.history.Find(t.since)
+		if t.since == now.Version {
+			resp.before = &now.Items
 		}
 	default:
 		resp = p.catalogue.find(t.ID)
@@ -301,8 +300,7 @@ func (p *processor) stored(e store.Event) {
 	}
 }
 
-// publish makes c the catalogue that readers see. Closing one channel tells all streams,
-// however many there are.
+// publish makes c the catalogue that readers see. Closing one channel tells all streams.
 func (p *processor) publish(c catalogue) {
 	if c.Version == "" {
 		p.published++
@@ -331,12 +329,13 @@ func (p *processor) committed(e store.Event) {
 	default:
 		p.catalogue.NextID = max(p.catalogue.NextID, b.after.NextID)
 	}
+	now := p.catalogue // the writes of a batch share it
 	for i, t := range b.turns {
 		resp := &b.responses[i]
 		if err != nil {
 			*resp = CarResponse{Error: err}
 		}
-		resp.catalogue.Version = p.catalogue.Version // the writes of a batch share one version
+		resp.catalogue = &now
 		p.reply(t, *resp)
 	}
 }

@@ -222,6 +222,8 @@ func TestFastChangesAreOneStep(t *testing.T) {
 
 // TestSince: from the current version, an older one, and one that nobody knows. Whoever
 // is cut off anywhere before reset goes on from the version that it has had.
+func newOf(list sorted.List) *sorted.List { return &list }
+
 func TestSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSource(1)
@@ -231,8 +233,8 @@ func TestSince(t *testing.T) {
 			follower Follower
 			want     string
 		}{
-			{Follower{Since: "v1", Known: true, Before: s.newest().Items}, `retry: 1000 | ready id: v1 data: {}`},
-			{Follower{Since: "v0", Known: true, Before: before.Items}, `retry: 1000 | ready id: v0 data: {} | change id: v1 data: {"put":[{"2":"b"}],"delete":[]}`},
+			{Follower{Since: "v1", Before: newOf(s.newest().Items)}, `retry: 1000 | ready id: v1 data: {}`},
+			{Follower{Since: "v0", Before: newOf(before.Items)}, `retry: 1000 | ready id: v0 data: {} | change id: v1 data: {"put":[{"2":"b"}],"delete":[]}`},
 			{Follower{Since: "v\n\nevent: x"}, `retry: 1000 | ready data: {} | reset id: v1 data: {}`},
 		} {
 			c := newClient()
@@ -420,7 +422,7 @@ func FuzzSince(f *testing.F) {
 	const start, change = "retry: 1000\n\nevent: ready\n", "event: change\nid: v1\ndata: {\"put\":[{\"2\":\"b\"}],\"delete\":[]}\n\n"
 	want := map[string]string{"": start + "id: v1\ndata: {}\n\n", "v1": start + "id: v1\ndata: {}\n\n", "v0": start + "id: v0\ndata: {}\n\n" + change}
 	f.Fuzz(func(t *testing.T, since string) {
-		before, known := history.Find(since)
+		before := history.Find(since)
 		want, ok := want[since]
 		if !ok {
 			want = start + "data: {}\n\nevent: reset\nid: v1\ndata: {}\n\n"
@@ -434,7 +436,7 @@ func FuzzSince(f *testing.F) {
 			}
 		}
 		all := func(*sorted.Item) bool { return true }
-		NewFeed().Follow(c, httptest.NewRequestWithContext(ctx, "GET", "/", nil), s.newest(), Follower{Since: since, Before: before, Known: known, Matches: all, Newest: s.ask})
+		NewFeed().Follow(c, httptest.NewRequestWithContext(ctx, "GET", "/", nil), s.newest(), Follower{Since: since, Before: before, Matches: all, Newest: s.ask})
 		if got := c.got.String(); got != want {
 			t.Errorf("%q: got %q, want %q", since, got, want)
 		}

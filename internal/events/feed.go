@@ -19,9 +19,8 @@ type State struct {
 
 // A Follower is the client of a stream.
 type Follower struct {
-	Since  string      // the version that the client has; "" if it has none
-	Before sorted.List // the list of that version, if Known
-	Known  bool        // whether the server still has the list of that version
+	Since  string       // the version that the client has; "" if it has none
+	Before *sorted.List // the list of that version; nil if the server no longer has it
 
 	Matches func(*sorted.Item) bool              // whether the client follows an item
 	Newest  func(context.Context) (State, error) // returns the newest state
@@ -66,8 +65,8 @@ func (f *Feed) Follow(w http.ResponseWriter, r *http.Request, now State, client 
 	defer s.End()
 	told, version := now.Items, now.Version
 	switch {
-	case client.Known:
-		told, version = client.Before, client.Since
+	case client.Before != nil:
+		told, version = *client.Before, client.Since
 	case client.Since != "":
 		version = "" // a client that is cut off before reset must not go on from here
 	}

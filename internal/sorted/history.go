@@ -40,12 +40,13 @@ func (h *History) Add(name string, list, next List) {
 	}
 }
 
-// Find returns the list of that name, and whether the History has it.
-func (h *History) Find(name string) (list List, found bool) {
+// Find returns the list of that name, or nil if the History does not have it.
+func (h *History) Find(name string) *List {
 	for i := len(h.past) - 1; i >= 0; i-- {
 		if h.past[i].name == name {
-			return h.past[i].list, true
+			list := h.past[i].list // a copy: Add changes past
+			return &list
 		}
 	}
-	return List{}, false
+	return nil
 }

@@ -16,14 +16,15 @@ func TestHistoryIsBounded(t *testing.T) {
 		list = next
 	}
 	for i, want := range lists {
-		got, found := h.Find(fmt.Sprint(i))
+		got := h.Find(fmt.Sprint(i))
+		found := got != nil
 		if wantFound := i >= maxPast; found != wantFound {
 			t.Fatalf("list %d of %d is known: %v, want %v", i, len(lists), found, wantFound)
 		} else if found && got.Hash() != want.Hash() {
 			t.Fatalf("list %d is another", i)
 		}
 	}
-	if _, found := h.Find(""); found {
+	if h.Find("") != nil {
 		t.Error("found a list without a name")
 	}
 }
@@ -41,21 +42,21 @@ func TestHistoryForgetsLargeChanges(t *testing.T) {
 	small, half, large := newOf(1), newOf(maxChanges*2/3), newOf(maxChanges+2)
 	h.Add("small", small, small)
 	h.Add("half", half, newOf(maxChanges*2/3))
-	if _, found := h.Find("small"); !found {
+	if h.Find("small") == nil {
 		t.Error("forgot what there was room for")
 	}
 	h.Add("another half", newOf(maxChanges*2/3), newOf(3))
-	if _, found := h.Find("half"); found {
+	if h.Find("half") != nil {
 		t.Error("remembers more items than it is to")
 	}
-	if _, found := h.Find("another half"); !found {
+	if h.Find("another half") == nil {
 		t.Error("forgot the last change, for which there was room")
 	}
 	for _, change := range [][2]List{{large, {}}, {{}, large}} {
 		h.Add("small", small, small)
 		h.Add("large", change[0], change[1])
 		for _, name := range []string{"small", "large"} {
-			if _, found := h.Find(name); found {
+			if h.Find(name) != nil {
 				t.Errorf("remembers %q across a change that is too large", name)
 			}
 		}
