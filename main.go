@@ -4,10 +4,9 @@
 // Cars is a JSON REST server for a catalogue of cars, in which one goroutine
 // owns the catalogue and every HTTP handler reaches it through one channel.
 //
-// A request walks through the files in this order: handlers.go turns it into a
-// CarRequest and sends that on carRequestChan; processor.go receives it, lets
-// its processing time pass and answers on the request's own channel;
-// handlers.go encodes the answer. The cars they exchange are in models.go.
+// A request walks through the files in this order: handlers.go turns it into a CarRequest and
+// sends that on carRequestChan; processor.go receives it, lets its processing time pass and
+// answers on the request's own channel; handlers.go encodes the answer. The cars are in models.go.
 package main
 
 import (
@@ -45,9 +44,8 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the whole program. It returns the exit status: 0 after -h, -version or
-// a stop that was asked for, 1 if the server could not do its work, 2 if a flag
-// is invalid.
+// run is the whole program. It returns the exit status: 0 after -h, -version or a stop that
+// was asked for, 1 if the server could not do its work, 2 if a flag is invalid.
 func run(args []string, stdout, stderr io.Writer) int {
 	cfg, err := parseFlags(args, os.Getenv)
 	switch {
@@ -198,10 +196,9 @@ func splitList(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// How long a stop may take, from the signal. Until drainTime, requests inside
-// end in their own time. Then all that still wait are processed at once. At
-// stopTime the rest are cut off. At exitTime the process ends, even if nobody
-// takes its last log lines.
+// How long a stop may take, from the signal. Until drainTime, requests inside end in their own
+// time. Then all that still wait are processed at once. At stopTime the rest are cut off. At
+// exitTime the process ends, even if nobody takes its last log lines.
 const (
 	drainTime = 8 * time.Second
 	stopTime  = 9500 * time.Millisecond
@@ -362,6 +359,9 @@ func openStore(cfg config) (store.Store, catalogue, error) {
 	if info, err := os.Stat(cfg.data); err == nil {
 		// Loading makes little garbage, so ballast spares it most garbage collections.
 		defer runtime.KeepAlive(ops.NewBallast(int(min(2*info.Size(), 512<<20))))
+		if info.Size() > 64<<20 && os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(60) // otherwise the garbage of lists could take as much as the cars
+		}
 	}
 	file, state, err := store.OpenFile(cfg.data, store.FileOptions{
 		ReadOnly: cfg.readOnly,
