@@ -126,8 +126,8 @@ const (
 )
 
 // scanItems reads the keys of a generation's items below an ID, as they were in a revision.
-// etcd counts all keys up to the end of a range, so that the ends are near: a million items
-// take 10 s, and 27 s with one end for all. Where IDs are far apart, the ranges grow.
+// etcd counts all keys up to the end of a range, so the ends are near: a million items
+// take 20 s, and 27 s with one end for all. Where IDs are far apart, the ranges grow.
 func (l *Layout) scanItems(ctx context.Context, name string, end int, revision int64, page func([]etcd.KeyValue) error) error {
 	width := pageSize
 	for from := 1; from < end; {
