@@ -20,7 +20,7 @@ import (
 
 var (
 	rounds  = flag.Int("rounds", 1, "measure everything this many times")
-	seconds = flag.Float64("seconds", 1, "put load on each server for this long")
+	seconds = flag.Float64("seconds", 0.3, "put load on each server for this long")
 	only    = flag.String("rows", "", "measure only the rows with names that match this regular `expression`")
 )
 
