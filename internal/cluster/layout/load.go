@@ -129,7 +129,8 @@ const (
 // etcd counts all keys up to the end of a range, so the ends are near: a million items
 // take 20 s, and 27 s with one end for all. Where IDs are far apart, the ranges grow.
 func (l *Layout) scanItems(ctx context.Context, name string, end int, revision int64, page func([]etcd.KeyValue) error) error {
-	width := pageSize
+	const least = pageSize - 1 // so that a page that is not full ends the range, without another question
+	width := least
 	for from := 1; from < end; {
 		to := min(from+width, end)
 		read := 0
@@ -144,7 +145,7 @@ func (l *Layout) scanItems(ctx context.Context, name string, end int, revision i
 		case read < pageSize/2:
 			width *= 2
 		case read > pageSize:
-			width = max(width/2, pageSize)
+			width = max(width/2, least)
 		}
 	}
 	return nil
